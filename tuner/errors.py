@@ -1,0 +1,49 @@
+"""What can go wrong, in the service's own words.
+
+    TunerError
+    ├── NotFound          no such study, trial, job, model, data set
+    ├── Conflict          a name taken, a state that does not allow the call
+    ├── InvalidInput      a value that breaks a rule; names the field
+    ├── DamagedData       a file whose content or checksum is wrong
+    ├── Unavailable       the database or the disk cannot be used now
+    ├── TestSetSealed     a further opening of a sealed test set
+    └── LeaseLost         another runner owns the job
+
+Messages name the rule and the value. Whoever raises knows no HTTP; `api/problems.py` holds the one table of status codes.
+"""
+
+
+class TunerError(Exception):
+    """Every error that the service raises on purpose."""
+
+
+class NotFound(TunerError):
+    pass
+
+
+class Conflict(TunerError):
+    pass
+
+
+class InvalidInput(TunerError):
+    """A value breaks a rule that only the data or the database knows; `loc` is the field's path in the body."""
+
+    def __init__(self, message: str, loc: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.loc = loc
+
+
+class DamagedData(TunerError):
+    pass
+
+
+class Unavailable(TunerError):
+    pass
+
+
+class TestSetSealed(TunerError):
+    __test__ = False  # pytest would take the name for a test class
+
+
+class LeaseLost(TunerError):
+    pass

@@ -1,0 +1,118 @@
+"""The border between a stage and the place where its nets are trained.
+
+A stage submits tasks and reads events; it sees neither processes nor pipes. An executor retries nothing: what was lost is
+reported as lost, and the stage decides.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
+
+
+@dataclass(frozen=True)
+class DataSlice:
+    """Which images of a stored data set a task trains on and is judged on.
+
+    `train` and `validation` are half-open ranges: of the search's order of the 50,000 training images for `part="train"`,
+    and, for the validation, of the same order or of the 10,000 validation images.
+    """
+
+    folder: Path
+    train: tuple[int, int]
+    validation: tuple[int, int]
+    validation_part: Literal["train", "validation"] = "train"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training run: the same task gives the same numbers, bit for bit, on the same build and processor."""
+
+    key: str
+    hyperparameters: Hyperparameters
+    data: DataSlice
+    epochs: int
+    seed: int
+    decay: bool = False
+    """Whether the learning rate warms up and then decays to zero over the epochs."""
+    patience: int | None = None
+    timeout_seconds: float | None = None
+    keep_weights: bool = False
+    """Whether the outcome carries the weights of the best epoch."""
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    key: str
+    record: EpochRecord
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The run reached its last epoch, or its patience ended."""
+
+    key: str
+    best_epoch: int
+    seconds: float
+    """Wall-clock, of the training alone."""
+    cpu_seconds: float
+    weights: bytes | None
+    """A safetensors file."""
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The loss became NaN or infinite, or the parameters did."""
+
+    key: str
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """`stop` was asked for this task, and its training has ended."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The run ended from outside: its worker was killed, or it overran its time limit."""
+
+    key: str
+    why: Literal["killed", "time_limit"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The run raised an error of its own."""
+
+    key: str
+    traceback: str
+
+
+Event = EpochEnded | Trained | Diverged | Stopped | Lost | Crashed
+
+
+class Executor(Protocol):
+    @property
+    def slots(self) -> int:
+        """How many tasks can run at once."""
+
+    def submit(self, task: Task, deliver: Callable[[Event], None]) -> None:
+        """Run `task` as soon as a slot is free; `deliver` is called from another thread, in order, once for each event.
+
+        The last event of a task is exactly one that is not `EpochEnded`.
+        """
+
+    def stop(self, key: str) -> None:
+        """Ask a task to end at its next batch; one that does not obey within a second is killed. Its last event is
+        `Stopped`, unless it had ended already."""
+
+    def close(self) -> None:
+        """End every worker. Tasks still under way get no further event."""

@@ -1,0 +1,304 @@
+"""What may vary: a range, a list of choices or a fixed value for each hyperparameter."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
+
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
+
+from tuner.specs.hyperparameters import (
+    CONDITIONS,
+    WHERE_APPLICABLE,
+    Activation,
+    Hyperparameters,
+    Loss,
+    Normalisation,
+    Optimizer,
+)
+from tuner.specs.spec import Spec
+
+Value = int | float | str
+
+
+class Suggests(Protocol):
+    """A live Optuna trial, a `FixedTrial`, a stored trial, or any other thing that answers by name."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+def _check_range(low: float, high: float, log: bool, step: float | None, default_step: float | None) -> None:
+    if low > high:
+        raise ValueError(f"low <= high must hold, but got {low=}, {high=}")
+    if log and low <= 0:
+        raise ValueError(f"low > 0 must hold with log=true, but got {low=}")
+    if log and step != default_step:
+        raise ValueError(f"step and log exclude each other, but got {step=}, {log=}")
+
+
+class IntRange(Spec):
+    low: int
+    high: int
+    log: bool = False
+    step: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log, self.step, 1)
+        return self
+
+    def extremes(self) -> tuple[Value, ...]:
+        return self.low, self.high
+
+    def count(self) -> int | None:
+        return (self.high - self.low) // self.step + 1
+
+    def contains(self, value: Any) -> bool:
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def draw(self, trial: Suggests, name: str) -> Value:
+        return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
+
+
+class FloatRange(Spec):
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log, self.step, None)
+        return self
+
+    def extremes(self) -> tuple[Value, ...]:
+        return self.low, self.high
+
+    def count(self) -> int | None:
+        if self.low == self.high:
+            return 1
+        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def contains(self, value: Any) -> bool:
+        if not self.low <= value <= self.high:
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-9)
+
+    def draw(self, trial: Suggests, name: str) -> Value:
+        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+
+T = TypeVar("T")
+
+
+class Choice(Spec, Generic[T]):
+    choices: tuple[T, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"choices must be distinct, but got {list(self.choices)}")
+        return self
+
+    def extremes(self) -> tuple[Value, ...]:
+        return self.choices  # type: ignore[return-value]
+
+    def count(self) -> int | None:
+        return len(self.choices)
+
+    def contains(self, value: Any) -> bool:
+        return value in self.choices
+
+    def draw(self, trial: Suggests, name: str) -> Value:
+        return trial.suggest_categorical(name, self.choices)  # type: ignore[no-any-return]
+
+
+def _shape(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return "choice" if "choices" in given else "range"
+    if isinstance(given, Choice):
+        return "choice"
+    return "range" if isinstance(given, IntRange | FloatRange) else "fixed"
+
+
+_ByShape = Discriminator(_shape)
+_Range = Annotated[IntRange, Tag("range")]
+_FloatRange = Annotated[FloatRange, Tag("range")]
+IntDimension = Annotated[
+    Annotated[int, Tag("fixed")] | _Range | Annotated[Choice[int], Tag("choice")],
+    _ByShape,
+]
+FloatDimension = Annotated[
+    Annotated[float, Tag("fixed")] | _FloatRange | Annotated[Choice[float], Tag("choice")],
+    _ByShape,
+]
+LearningRateDimension = Annotated[
+    Annotated[Literal["auto"] | float, Tag("fixed")] | _FloatRange | Annotated[Choice[float], Tag("choice")],
+    _ByShape,
+]
+ActivationDimension = Annotated[
+    Annotated[Activation, Tag("fixed")] | Annotated[Choice[Activation], Tag("choice")],
+    _ByShape,
+]
+LossDimension = Annotated[Annotated[Loss, Tag("fixed")] | Annotated[Choice[Loss], Tag("choice")], _ByShape]
+OptimizerDimension = Annotated[Annotated[Optimizer, Tag("fixed")] | Annotated[Choice[Optimizer], Tag("choice")], _ByShape]
+NormalisationDimension = Annotated[
+    Annotated[Normalisation, Tag("fixed")] | Annotated[Choice[Normalisation], Tag("choice")],
+    _ByShape,
+]
+Dimension = IntRange | FloatRange | Choice[Any] | Value
+
+LEARNING_RATES: dict[Optimizer, FloatRange] = {
+    "sgd": FloatRange(low=1e-2, high=1.0, log=True),
+    "momentum": FloatRange(low=1e-3, high=0.3, log=True),
+    "rmsprop": FloatRange(low=1e-4, high=1e-2, log=True),
+    "adam": FloatRange(low=1e-4, high=1e-2, log=True),
+}
+"""What `"auto"` means: learning rates of different optimizers differ by orders of magnitude."""
+
+MAX_GRID = 100_000
+
+
+class SearchSpace(Spec):
+    """A hyperparameter left out keeps its default range; a plain value fixes it."""
+
+    depth: IntDimension = IntRange(low=1, high=6)
+    width: IntDimension = IntRange(low=32, high=512, log=True)
+    activation: ActivationDimension = Choice[Activation](choices=("sigmoid", "tanh", "relu", "maxout"))
+    maxout_pieces: IntDimension = int(WHERE_APPLICABLE["maxout_pieces"])
+    loss: LossDimension = Choice[Loss](choices=("mse", "cross_entropy"))
+    optimizer: OptimizerDimension = Choice[Optimizer](choices=("sgd", "momentum", "rmsprop", "adam"))
+    learning_rate: LearningRateDimension = Field("auto", description="auto: a range for each optimizer")
+    momentum: FloatDimension = WHERE_APPLICABLE["momentum"]
+    rmsprop_alpha: FloatDimension = WHERE_APPLICABLE["rmsprop_alpha"]
+    dropout: FloatDimension = FloatRange(low=0.0, high=0.6)
+    input_dropout: FloatDimension = 0.0
+    shift_pixels: IntDimension = Choice[int](choices=(0, 1, 2))
+    batch_size: IntDimension = Choice[int](choices=(32, 64, 128, 256))
+    weight_decay: FloatDimension = FloatRange(low=1e-6, high=1e-2, log=True)
+    normalisation: NormalisationDimension = "standardise"
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        """Both ends of every range, and every choice, must be a value that a net can have."""
+        for name, adapter in _VALUES.items():
+            dimension = getattr(self, name)
+            if dimension == "auto":
+                continue
+            for value in _extremes(dimension):
+                try:
+                    adapter.validate_python(value)
+                except ValidationError as error:
+                    raise ValueError(f"{name}: {error.errors()[0]['msg']}, but got {value!r}") from None
+        return self
+
+    def suggest(self, trial: Suggests) -> Hyperparameters:
+        """The point that `trial` stands for; a live trial is asked, a stored one answers from its parameters."""
+        point: dict[str, Any] = {}
+        for name in _ORDER:
+            if name in CONDITIONS and point[CONDITIONS[name][0]] != CONDITIONS[name][1]:
+                continue
+            flat, dimension = self._flat(name, point)
+            drawn = isinstance(dimension, IntRange | FloatRange | Choice)
+            point[name] = dimension.draw(trial, flat) if drawn else dimension  # type: ignore[union-attr]
+        return Hyperparameters(**point)
+
+    def restore(self, params: Mapping[str, Any]) -> Hyperparameters:
+        """The point whose flat Optuna parameters are `params`. Raises KeyError where one is missing."""
+        return self.suggest(_Stored(params))
+
+    def params(self, point: Hyperparameters) -> dict[str, Value] | None:
+        """The flat Optuna parameters of `point`, or None where it lies outside this space."""
+        recorder = _Recorder(self, point)
+        return recorder.params if self.suggest(recorder) == point and recorder.inside else None
+
+    def default(self) -> Hyperparameters:
+        """The default configuration, with weight decay at the lower end; it may lie outside this space."""
+        return Hyperparameters(weight_decay=min(_extremes(self.weight_decay)))
+
+    def size(self) -> int | None:
+        """The number of distinct points, or None where a dimension is continuous."""
+        total = 0
+        for activation, optimizer in itertools.product(_extremes(self.activation), _extremes(self.optimizer)):
+            chosen = {"activation": activation, "optimizer": optimizer}
+            points = 1
+            for name in _ORDER:
+                if name in chosen or (name in CONDITIONS and chosen[CONDITIONS[name][0]] != CONDITIONS[name][1]):
+                    continue
+                dimension = self._flat(name, chosen)[1]
+                count = dimension.count() if isinstance(dimension, IntRange | FloatRange | Choice) else 1
+                if count is None:
+                    return None
+                points *= count
+            total += points
+        return total
+
+    def continuous(self) -> list[str]:
+        """The dimensions that a grid cannot hold."""
+        auto = ["learning_rate"] if self.learning_rate == "auto" else []
+        ranges = {name: getattr(self, name) for name in _ORDER}
+        return auto + [name for name, d in ranges.items() if isinstance(d, FloatRange) and d.count() is None]
+
+    def _flat(self, name: str, point: Mapping[str, Any]) -> tuple[str, Dimension]:
+        """Optuna's name and the dimension of a hyperparameter; an automatic learning rate belongs to its optimizer."""
+        if name == "learning_rate" and self.learning_rate == "auto":
+            return f"learning_rate_{point['optimizer']}", LEARNING_RATES[point["optimizer"]]
+        return name, getattr(self, name)
+
+
+_ORDER = ("depth", "width", "activation", "maxout_pieces", "loss", "optimizer", "learning_rate", "momentum", "rmsprop_alpha",
+          "dropout", "input_dropout", "shift_pixels", "batch_size", "weight_decay", "normalisation")  # fmt: skip
+
+_VALUES: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(Annotated[field.annotation, field])
+    for name, field in Hyperparameters.model_fields.items()
+}
+
+
+def _extremes(dimension: Any) -> tuple[Any, ...]:
+    return dimension.extremes() if isinstance(dimension, IntRange | FloatRange | Choice) else (dimension,)
+
+
+class _Stored:
+    """Answers `suggest_*` from stored parameters, as `optuna.trial.FixedTrial` does, without Optuna."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._params[name])
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+        return float(self._params[name])
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._params[name]
+
+
+class _Recorder:
+    """Answers `suggest_*` from a point and records the flat names it was asked for."""
+
+    def __init__(self, space: SearchSpace, point: Hyperparameters) -> None:
+        self._space, self._point = space, point
+        self.params: dict[str, Value] = {}
+        self.inside = True
+
+    def _answer(self, flat: str) -> Any:
+        name = "learning_rate" if flat.startswith("learning_rate") else flat
+        value = getattr(self._point, name)
+        dimension = self._space._flat(name, {"optimizer": self._point.optimizer})[1]
+        self.inside &= value is not None and dimension.contains(value)  # type: ignore[union-attr]
+        self.params[flat] = value
+        return value
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._answer(name))
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+        return float(self._answer(name))
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._answer(name)

@@ -1,0 +1,98 @@
+"""The description of a tuning problem: the body of `POST /v1/studies`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.search_space import MAX_GRID, SearchSpace
+from tuner.specs.spec import Spec
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["mnist-quick"])]
+
+
+class ObjectiveSpec(Spec):
+    metric: Literal["accuracy"] = Field("accuracy", description="on the subset's validation images, 0 to 1")
+    direction: Literal["maximize"] = "maximize"
+
+
+class SamplerSpec(Spec):
+    kind: Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"] = "tpe"
+
+
+class PrunerSpec(Spec):
+    kind: Literal["hyperband", "successive_halving", "median", "none"] = "hyperband"
+
+
+class SubsetSpec(Spec):
+    """What one trial of the search is trained and judged on."""
+
+    train: int = Field(5000, ge=10, description="images")
+    validation: int = Field(2000, ge=10, description="images, from the part of the training set that no trial trains on")
+    epochs: int = Field(5, ge=1, le=1000)
+
+
+class BudgetSpec(Spec):
+    """Totals, never "more"."""
+
+    n_trials: int = Field(60, ge=1, le=100_000)
+    timeout_seconds: float | None = Field(None, gt=0, description="of the whole job; with promotion the search gets half")
+    parallel: int | None = Field(None, ge=1, le=1024, description="trials at once; null: every worker")
+    max_failed: int = Field(20, ge=0, description="more FAIL trials than this fail the job")
+    no_improvement_trials: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
+    target: float | None = Field(None, description="stop when a trial reaches this value")
+    trial_timeout_seconds: float | None = Field(600, gt=0, description="one trial's limit; over it the trial is FAIL")
+
+
+class PromotionSpec(Spec):
+    """The best few, and the default configuration, retrained on all training images."""
+
+    top_k: int = Field(3, ge=1, le=50)
+    max_seeds: int = Field(3, ge=1, le=50, description="a maximum; the first form of promotion uses one seed each")
+    epochs: int = Field(10, ge=1, le=1000)
+
+
+class ConstraintsSpec(Spec):
+    max_parameters: None = Field(None, description="not yet: only null is accepted")
+
+
+class StudySpec(Spec):
+    """Only `name` is required. A value that the service cannot honour yet is refused, never ignored."""
+
+    name: Name
+    dataset: Name = "mnist"
+    objective: Literal["mlp"] = "mlp"
+    search_space: SearchSpace = SearchSpace()
+    objectives: tuple[ObjectiveSpec, ...] = Field((ObjectiveSpec(),), min_length=1, max_length=1)
+    sampler: SamplerSpec = SamplerSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    subset: SubsetSpec = SubsetSpec()
+    budget: BudgetSpec = BudgetSpec()
+    promotion: PromotionSpec | None = PromotionSpec()
+    ensemble: None = Field(None, description="not yet: only null is accepted")
+    constraints: ConstraintsSpec = ConstraintsSpec()
+    warm_start: tuple[str, ...] = Field((), max_length=0, description="not yet: only an empty list is accepted")
+    webhook: None = Field(None, description="not yet: only null is accepted")
+    seed: int = Field(0, ge=0, lt=2**31)
+    deterministic: Literal[False] = Field(False, description="not yet: only false is accepted")
+
+    @field_validator("name")
+    @classmethod
+    def _no_line_end(cls, name: str) -> str:
+        if name.endswith("\n"):
+            raise ValueError(f"a name must not end with a line break, but got {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        if self.sampler.kind != "grid":
+            return self
+        if continuous := self.search_space.continuous():
+            raise ValueError(f"a grid needs choices, whole numbers or steps, but {', '.join(continuous)} is continuous")
+        size = self.search_space.size()
+        if size is not None and size > MAX_GRID:
+            raise ValueError(f"a grid may hold at most {MAX_GRID:,} points, but this one has {size:,}")
+        return self
+
+    def default(self) -> Hyperparameters:
+        return self.search_space.default()
