@@ -1,7 +1,7 @@
 """The border between a stage and the place where its nets are trained.
 
-A stage submits tasks and reads events; it sees neither processes nor pipes. An executor retries nothing: what was lost is
-reported as lost, and the stage decides.
+A stage submits tasks and reads events; it sees neither processes nor pipes. An executor retries nothing: what was lost
+is reported as lost, and the stage decides.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from tuner.specs.hyperparameters import Hyperparameters
 class DataSlice:
     """Which images of a stored data set a task trains on and is judged on.
 
-    `train` and `validation` are half-open ranges: of the search's order of the 50,000 training images for `part="train"`,
-    and, for the validation, of the same order or of the 10,000 validation images.
+    Both are half-open ranges: `train` of the 50,000 training images in the search's order, `validation` of the same
+    order or of the 10,000 validation images, as `validation_part` says.
     """
 
     folder: Path
@@ -56,6 +56,8 @@ class Trained:
 
     key: str
     best_epoch: int
+    validation_accuracy: float
+    """Of the best epoch."""
     seconds: float
     """Wall-clock, of the training alone."""
     cpu_seconds: float
@@ -105,9 +107,11 @@ class Executor(Protocol):
         """How many tasks can run at once."""
 
     def submit(self, task: Task, deliver: Callable[[Event], None]) -> None:
-        """Run `task` as soon as a slot is free; `deliver` is called from another thread, in order, once for each event.
+        """Run `task` as soon as a slot is free; tasks that wait start in the order they were submitted.
 
-        The last event of a task is exactly one that is not `EpochEnded`.
+        `deliver` is called from another thread, in order, once for each event, and the last event of a task is exactly
+        one that is not `EpochEnded`. It should hand the event on and return, since other tasks' events wait behind it.
+        It may submit, stop and close.
         """
 
     def stop(self, key: str) -> None:

@@ -1,0 +1,58 @@
+"""Training on this machine: worker processes from a fork server that has torch loaded already."""
+
+import atexit
+import threading
+from collections.abc import Callable
+
+from tuner.executors.dispatcher import Assignment, Command, Dispatcher, WakeUp
+from tuner.executors.inbox import Inbox
+from tuner.executors.protocol import Event, Task
+from tuner.executors.worker import StopAsked
+
+CLOSE_SECONDS = 5.0
+
+
+class LocalExecutor:
+    """Runs up to `slots` tasks at once, first come first served, each in a process with one thread.
+
+    Returns at once; the workers come up behind it, are kept from task to task, and are replaced when lost. This process
+    does not load torch. Workers and fork server end with this process, however it ends; the fork server is
+    multiprocessing's own, and stays for the next executor after `close`.
+
+    `module` is the name of the module whose `run` a worker calls.
+    """
+
+    def __init__(self, slots: int, module: str = "tuner.executors.training_task") -> None:
+        if slots < 1:
+            raise ValueError(f"slots >= 1 must hold, but got {slots=}")
+        self._inbox: Inbox[Command] = Inbox()
+        self._closing = threading.Event()
+        self._dispatcher = Dispatcher(slots, module, self._inbox, self._closing)
+        self._thread = threading.Thread(target=self._dispatcher.run, name="executor", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)  # else multiprocessing ends the workers there, and the dispatcher replaces them
+
+    @property
+    def slots(self) -> int:
+        return len(self._dispatcher.seats)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The workers that are ready or at work."""
+        return [worker.pid for seat in self._dispatcher.seats if (worker := seat.worker) and seat.ready]
+
+    def submit(self, task: Task, deliver: Callable[[Event], None]) -> None:
+        """As the protocol says. An error that `deliver` raises is logged, and the task goes on."""
+        if not self._inbox.put(Assignment(task, deliver)):
+            raise RuntimeError(f"the executor is closed and takes no task, but got {task.key!r}")
+
+    def stop(self, key: str) -> None:
+        self._inbox.put(StopAsked(key))
+
+    def close(self) -> None:
+        """As the protocol says; done once or often. A `deliver` that does not return is waited for 5 s at most."""
+        atexit.unregister(self.close)
+        self._closing.set()
+        self._inbox.put(WakeUp())
+        if threading.current_thread() is not self._thread:  # `deliver` may close its executor
+            self._thread.join(CLOSE_SECONDS)
