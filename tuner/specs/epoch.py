@@ -13,8 +13,12 @@ class EpochRecord(Spec):
     train_accuracy: float = Field(description="likewise, 0 to 1")
     validation_loss: float
     validation_accuracy: float = Field(description="0 to 1")
-    gradient_norm_first: float = Field(description="L2 norm of the first layer's weight gradient, mean over the batches")
+    gradient_norm_first: float = Field(
+        description="L2 norm of the first layer's weight gradient, mean over the batches"
+    )
     gradient_norm_last: float = Field(description="the same of the output layer")
-    dead_units: float = Field(description="share of hidden units with the same output for every validation image, 0 to 1")
+    dead_units: float = Field(
+        description="share of hidden units with the same output for every validation image, 0 to 1"
+    )
     learning_rate: float = Field(description="at the epoch's last batch")
     seconds: float = Field(description="wall-clock")

@@ -36,7 +36,9 @@ class Hyperparameters(Spec):
     optimizer: Optimizer = "adam"
     learning_rate: float = Field(1e-3, gt=0, le=100)
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    rmsprop_alpha: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="smoothing of the squared gradient")
+    rmsprop_alpha: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="smoothing of the squared gradient"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="share of pixels dropped in training")
     shift_pixels: int = Field(0, ge=0, le=4, description="training images move by up to so many pixels each way")

@@ -25,7 +25,9 @@ class Suggests(Protocol):
     """A live Optuna trial, a `FixedTrial`, a stored trial, or any other thing that answers by name."""
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...
 
 
@@ -56,7 +58,7 @@ class IntRange(Spec):
         return (self.high - self.low) // self.step + 1
 
     def contains(self, value: Any) -> bool:
-        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+        return bool(self.low <= value <= self.high and (value - self.low) % self.step == 0)
 
     def draw(self, trial: Suggests, name: str) -> Value:
         return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
@@ -144,7 +146,9 @@ ActivationDimension = Annotated[
     _ByShape,
 ]
 LossDimension = Annotated[Annotated[Loss, Tag("fixed")] | Annotated[Choice[Loss], Tag("choice")], _ByShape]
-OptimizerDimension = Annotated[Annotated[Optimizer, Tag("fixed")] | Annotated[Choice[Optimizer], Tag("choice")], _ByShape]
+OptimizerDimension = Annotated[
+    Annotated[Optimizer, Tag("fixed")] | Annotated[Choice[Optimizer], Tag("choice")], _ByShape
+]
 NormalisationDimension = Annotated[
     Annotated[Normalisation, Tag("fixed")] | Annotated[Choice[Normalisation], Tag("choice")],
     _ByShape,
@@ -236,6 +240,10 @@ class SearchSpace(Spec):
             total += points
         return total
 
+    def may_shift(self) -> bool:
+        """Whether some point moves its training images, which takes images of two dimensions."""
+        return any(_extremes(self.shift_pixels))
+
     def continuous(self) -> list[str]:
         """The dimensions that a grid cannot hold."""
         auto = ["learning_rate"] if self.learning_rate == "auto" else []
@@ -253,9 +261,9 @@ _ORDER = ("depth", "width", "activation", "maxout_pieces", "loss", "optimizer", 
           "dropout", "input_dropout", "shift_pixels", "batch_size", "weight_decay", "normalisation")  # fmt: skip
 
 _VALUES: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(Annotated[field.annotation, field])
-    for name, field in Hyperparameters.model_fields.items()
+    name: TypeAdapter[Any](Annotated[field.annotation, field]) for name, field in Hyperparameters.model_fields.items()
 }
+"""What each hyperparameter may be."""
 
 
 def _extremes(dimension: Any) -> tuple[Any, ...]:
@@ -271,7 +279,9 @@ class _Stored:
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         return int(self._params[name])
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
         return float(self._params[name])
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
@@ -297,7 +307,9 @@ class _Recorder:
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         return int(self._answer(name))
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
         return float(self._answer(name))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:

@@ -28,7 +28,9 @@ class SubsetSpec(Spec):
     """What one trial of the search is trained and judged on."""
 
     train: int = Field(5000, ge=10, description="images")
-    validation: int = Field(2000, ge=10, description="images, from the part of the training set that no trial trains on")
+    validation: int = Field(
+        2000, ge=10, description="images, from the part of the training set that no trial trains on"
+    )
     epochs: int = Field(5, ge=1, le=1000)
 
 
@@ -36,7 +38,9 @@ class BudgetSpec(Spec):
     """Totals, never "more"."""
 
     n_trials: int = Field(60, ge=1, le=100_000)
-    timeout_seconds: float | None = Field(None, gt=0, description="of the whole job; with promotion the search gets half")
+    timeout_seconds: float | None = Field(
+        None, gt=0, description="of the whole job; with promotion the search gets half"
+    )
     parallel: int | None = Field(None, ge=1, le=1024, description="trials at once; null: every worker")
     max_failed: int = Field(20, ge=0, description="more FAIL trials than this fail the job")
     no_improvement_trials: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
@@ -96,3 +100,7 @@ class StudySpec(Spec):
 
     def default(self) -> Hyperparameters:
         return self.search_space.default()
+
+    def promoted_epochs(self) -> int:
+        """The epochs that promotion trains at the most: of the top k and of the default configuration."""
+        return (self.promotion.top_k + 1) * self.promotion.epochs if self.promotion is not None else 0

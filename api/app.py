@@ -1,0 +1,41 @@
+"""The app: `create_app` puts together what the other modules make. Nothing is created at import."""
+
+from fastapi import FastAPI
+
+from api import problems
+from api.dashboard import make_dashboard
+from api.routes import health, jobs, models, studies, trials
+from api.security import Gate, check_address
+from tuner import __version__
+from tuner.settings import Settings
+from tuner.store.database import migrate, open_database
+
+DESCRIPTION = """
+Post a study; the service searches on a small subset, promotes the best few to the full data, and scores the winner once on a
+sealed test set. Errors are problem+json (RFC 9457). Times are RFC 3339, UTC. Lists page by `next_cursor`.
+
+The [Optuna dashboard](/dashboard) shows the same trials, read only.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service's app. Raises InvalidInput where the settings would let everybody in, Unavailable without a database."""
+    settings = settings or Settings()
+    check_address(settings)
+    engine = open_database(settings.database_url)
+    migrate(engine)
+    app = FastAPI(
+        title="tuner",
+        version=__version__,
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        responses=problems.described(422),
+    )
+    app.state.engine, app.state.settings = engine, settings
+    problems.install(app)
+    for routes in (health, studies, trials, jobs, models):
+        app.include_router(routes.router)
+    # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
+    app.router.default = make_dashboard(settings.database_url)
+    app.add_middleware(Gate, settings=settings)
+    return app

@@ -1,0 +1,69 @@
+"""What routes are given: settings, connections, and rows that were found, or else a 404."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+from sqlalchemy import Connection, Engine
+
+from tuner.errors import NotFound
+from tuner.settings import Settings
+from tuner.store import jobs, model_registry, studies
+from tuner.store.database import reading, writing
+from tuner.store.jobs import Job
+from tuner.store.model_registry import Model
+from tuner.store.studies import Study
+
+
+def get_engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def get_settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+AnEngine = Annotated[Engine, Depends(get_engine)]
+TheSettings = Annotated[Settings, Depends(get_settings)]
+
+
+def _read(engine: AnEngine) -> Iterator[Connection]:
+    with reading(engine) as connection:
+        yield connection
+
+
+def _write(engine: AnEngine) -> Iterator[Connection]:
+    with writing(engine) as connection:
+        yield connection
+
+
+Reading = Annotated[Connection, Depends(_read)]
+Writing = Annotated[Connection, Depends(_write, scope="function")]
+"""Committed before the answer is sent, rolled back if the route raises."""
+
+StudyName = Annotated[str, Path(description="a study's name, or `@<id>` of a foreign one", examples=["mnist-quick"])]
+Limit = Annotated[int, Query(ge=1, le=500, description="items of a page")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+
+
+def find_study(connection: Connection, name: str) -> Study:
+    study = studies.find_study(connection, name)
+    if study is None:
+        raise NotFound(f"no study is named {name!r}")
+    return study
+
+
+def find_job(connection: Connection, job_id: str) -> Job:
+    job = jobs.find_job(connection, int(job_id)) if job_id.isdecimal() and len(job_id) < 10 else None
+    if job is None:
+        raise NotFound(f"no job has the id {job_id!r}")
+    return job
+
+
+def find_model(connection: Connection, model_id: str) -> Model:
+    model = model_registry.find_model(connection, model_id)
+    if model is None:
+        raise NotFound(f"no model has the id {model_id!r}")
+    return model

@@ -1,0 +1,105 @@
+"""Errors as problem+json (RFC 9457): the one place that knows which error has which status."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from tuner.errors import Conflict, DamagedData, InvalidInput, NotFound, TestSetSealed, TunerError, Unavailable
+
+STATUS: dict[type[TunerError], HTTPStatus] = {
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    TestSetSealed: HTTPStatus.CONFLICT,
+    InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    DamagedData: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class FieldError(BaseModel):
+    loc: list[str | int] = Field(
+        description="the field's path in the request", examples=[["body", "budget", "n_trials"]]
+    )
+    msg: str = Field(examples=["Input should be greater than or equal to 1, but got 0"])
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["no study is named 'mnist-qick'"])
+    errors: list[FieldError] | None = Field(None, description="for 422: each field that breaks a rule")
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem(
+    status: int, detail: str, errors: list[dict[str, Any]] | None = None, headers: dict[str, str] | None = None
+) -> ProblemResponse:
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    return ProblemResponse(body, status, headers)
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can answer with these problems."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(TunerError, _tuner_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+async def _tuner_error(_request: Request, error: Exception) -> ProblemResponse:
+    status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR) if isinstance(error, TunerError) else 500
+    errors = [{"loc": ["body", *error.loc], "msg": str(error)}] if isinstance(error, InvalidInput) else None
+    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, str(error), errors, headers)
+
+
+async def _validation_error(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [{"loc": _path(e["loc"]), "msg": _message(e)} for e in error.errors()]
+    first = errors[0]
+    where = ".".join(map(str, first["loc"]))
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}: {first['msg']}", errors)
+
+
+async def _http_error(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+
+
+_SHAPES = {"fixed", "range", "choice", "literal['auto']", "float"}
+"""Names of the alternatives of a dimension, which pydantic puts into an error's path; no field is called so."""
+
+
+def _path(loc: tuple[int | str, ...]) -> list[int | str]:
+    return [part for part in loc if part not in _SHAPES]
+
+
+def _message(error: dict[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    if isinstance(given, str | int | float) and "but got" not in message:
+        shown = repr(given)
+        message += f", but got {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    return message

@@ -1,0 +1,177 @@
+"""Studies: posted, listed, watched, paused, resumed, cancelled."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query, Response
+from pydantic import Field, ValidationError
+from sqlalchemy import Connection
+
+from api import cursors, views
+from api.answers import BestAnswer, Page, StudyPosted, StudyStatus, StudySummary
+from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
+from api.problems import described
+from tuner.data.catalogue import Dataset, describe
+from tuner.data.splits import part_sizes, search_slices
+from tuner.errors import Conflict, InvalidInput, NotFound
+from tuner.specs.spec import Spec
+from tuner.specs.study import BudgetSpec, StudySpec
+from tuner.store import jobs, studies
+from tuner.store.jobs import UNFINISHED, Job
+from tuner.store.studies import Study
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+EXAMPLES: dict[str, Any] = {
+    "the quickstart": {"value": {"name": "mnist-quick"}},
+    "search only": {"value": {"name": "shallow", "promotion": None, "budget": {"n_trials": 30}}},
+    "an own space": {
+        "value": {
+            "name": "relu-only",
+            "search_space": {
+                "activation": "relu",
+                "depth": {"low": 1, "high": 3},
+                "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+                "batch_size": {"choices": [32, 64]},
+            },
+            "budget": {"n_trials": 40, "timeout_seconds": 300},
+            "promotion": {"top_k": 2, "epochs": 15},
+        }
+    },
+}
+
+
+class BudgetEdit(Spec):
+    """What may change while a study is under way; a field left out stays as it is."""
+
+    n_trials: int | None = Field(None, ge=1, le=100_000, description="the new total")
+    timeout_seconds: float | None = Field(None, gt=0, description="null: no limit")
+    parallel: int | None = Field(None, ge=1, le=1024, description="null: every worker")
+
+
+@router.post("", status_code=202, response_model=StudyPosted, responses=described(409, 413), summary="Post a study")
+def post_study(
+    spec: Annotated[StudySpec, Body(openapi_examples=EXAMPLES)],
+    response: Response,
+    connection: Writing,
+    settings: TheSettings,
+) -> StudyPosted:
+    """Writes the study and queues its job, which searches, promotes and tests. `Location` is the job's address."""
+    try:
+        dataset = describe(spec.dataset, settings.datasets_dir)
+    except NotFound as error:
+        raise InvalidInput(str(error), ("dataset",)) from error
+    total = spec.budget.n_trials + spec.promoted_epochs()
+    job_id = studies.create_study(connection, spec, _check_against(spec, dataset), total)
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    study = views.study_status(connection, find_study(connection, spec.name))
+    assert study.job is not None
+    return StudyPosted(study=study, job=study.job)
+
+
+@router.get("", response_model=Page[StudySummary], summary="List studies, the newest first")
+def get_studies(connection: Reading, limit: Limit = 50, cursor: Cursor = None) -> Page[StudySummary]:
+    """Also those that plain Optuna scripts have made in the same database; their state is `foreign`."""
+    found = studies.list_studies(connection, cursors.decode_int(cursor), limit + 1)
+    page, next_cursor = cursors.cut(found, limit, lambda study: study.id)
+    return Page(items=views.study_summaries(connection, page), next_cursor=next_cursor)
+
+
+@router.get("/{name}", response_model=StudyStatus, responses=described(404), summary="A study's status")
+def get_study(name: StudyName, connection: Reading) -> StudyStatus:
+    return views.study_status(connection, find_study(connection, name))
+
+
+@router.patch(
+    "/{name}", response_model=StudyStatus, responses=described(404, 409), summary="Edit a running study's budget"
+)
+def patch_study(name: StudyName, edit: BudgetEdit, connection: Writing) -> StudyStatus:
+    """The running job follows within a second."""
+    study = find_study(connection, name)
+    job = _job(study)
+    if study.spec is None or job.state not in UNFINISHED:
+        raise Conflict(f"only an unfinished study's budget can be edited, but {name!r} is {job.state}")
+    try:
+        budget = BudgetSpec(**{**study.spec.budget.model_dump(), **edit.model_dump(exclude_unset=True)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(f"{first['loc'][0]}: {first['msg']}", tuple(first["loc"])) from error
+    spec = study.spec.model_copy(update={"budget": budget})
+    studies.write_spec(connection, study.id, spec)
+    jobs.set_total(connection, job, budget.n_trials + spec.promoted_epochs())
+    return views.study_status(connection, find_study(connection, name))
+
+
+@router.get("/{name}/best", response_model=BestAnswer, responses=described(404), summary="The best configurations")
+def get_best(
+    name: StudyName,
+    connection: Reading,
+    k: Annotated[int, Query(ge=1, le=100, description="how many")] = 5,
+    max_parameters: Annotated[int | None, Query(ge=1, description="only nets of at most so many")] = None,
+    stage: Annotated[Literal["search", "promotion"] | None, Query(description="default: the furthest there is")] = None,
+    _format: Annotated[Literal["json"], Query(alias="format")] = "json",
+) -> BestAnswer:
+    study = find_study(connection, name)
+    if stage != "search":
+        promoted = views.best_of_promotion(connection, study, k, max_parameters)
+        if promoted.items or stage == "promotion":
+            return promoted
+    return views.best_of_search(connection, study, k, max_parameters)
+
+
+@router.post(
+    "/{name}/pause", status_code=202, response_model=StudyStatus, responses=described(404, 409), summary="Pause a study"
+)
+def pause(name: StudyName, connection: Writing) -> StudyStatus:
+    """Acts within 2 s, in the middle of an epoch too; the trials that ran will run again under their numbers."""
+    return _control(connection, name, jobs.pause)
+
+
+@router.post(
+    "/{name}/resume",
+    status_code=202,
+    response_model=StudyStatus,
+    responses=described(404, 409),
+    summary="Resume a study",
+)
+def resume(name: StudyName, connection: Writing) -> StudyStatus:
+    return _control(connection, name, jobs.resume)
+
+
+@router.post(
+    "/{name}/cancel",
+    status_code=202,
+    response_model=StudyStatus,
+    responses=described(404, 409),
+    summary="Cancel a study",
+)
+def cancel(name: StudyName, connection: Writing) -> StudyStatus:
+    """Acts within 2 s; the trials that ran or waited end as FAIL with the reason `cancelled`."""
+    return _control(connection, name, jobs.cancel)
+
+
+def _control(connection: Connection, name: str, act: Any) -> StudyStatus:
+    act(connection, _job(find_study(connection, name)))
+    return views.study_status(connection, find_study(connection, name))
+
+
+def _job(study: Study) -> Job:
+    if study.job is None:
+        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
+    return study.job
+
+
+def _check_against(spec: StudySpec, dataset: Dataset) -> list[str]:
+    """What the service changes of the request to fit the data. Raises InvalidInput where it cannot."""
+    train_count, _ = part_sizes(dataset.train_count)
+    if spec.search_space.may_shift() and len(dataset.image_shape) != 2:
+        shape = "×".join(map(str, dataset.image_shape))
+        raise InvalidInput(
+            f"shift_pixels needs images of two dimensions, but got {shape}", ("search_space", "shift_pixels")
+        )
+    (_, train), _ = search_slices(train_count, spec.subset.train, spec.subset.validation)
+    if train < spec.subset.train:
+        return [
+            f"subset.train was cut from {spec.subset.train} to {train}: the search's {spec.subset.validation} validation "
+            f"images come from the same {train_count} training images, and no trial trains on them"
+        ]
+    return []

@@ -1,0 +1,212 @@
+"""Rows into answers."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC
+
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
+
+from api.answers import (
+    BestAnswer,
+    BestConfiguration,
+    BestTrial,
+    JobAnswer,
+    ModelAnswer,
+    ProgressAnswer,
+    Promoted,
+    StudyStatus,
+    StudySummary,
+    TrialAnswer,
+    TrialCounts,
+    TrialWithCurves,
+)
+from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.store import attempts, curves, model_registry, runs, trials
+from tuner.store.clock import rfc3339
+from tuner.store.jobs import Job, JobState
+from tuner.store.model_registry import Model
+from tuner.store.runs import RunState
+from tuner.store.studies import Study
+
+
+def job_answer(job: Job, study: str) -> JobAnswer:
+    done, total = job.progress_done, max(job.progress_total, 1)
+    return JobAnswer(
+        id=job.id,
+        study=study,
+        kind=job.kind,
+        state=JobState(job.state),
+        stage=job.stage,
+        attempt=job.attempt,
+        progress=ProgressAnswer(done=done, total=total, fraction=min(1.0, done / total), eta_seconds=job.eta_seconds),
+        stop_reason=job.stop_reason,
+        error=job.error,
+        elapsed_seconds=round(job.elapsed_seconds, 3),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def study_summaries(connection: Connection, found: Sequence[Study]) -> list[StudySummary]:
+    counts = trials.count_states(connection, [study.id for study in found])
+    return [
+        StudySummary(
+            name=study.name,
+            state="foreign" if study.job is None else JobState(study.job.state).value,
+            stage=study.job.stage if study.job is not None else None,
+            trials=_counts(counts[study.id]),
+            best_value=best.value if (best := _best(connection, study)) is not None else None,
+            created_at=study.created_at,
+        )
+        for study in found
+    ]
+
+
+def study_status(connection: Connection, study: Study) -> StudyStatus:
+    counts = _counts(trials.count_states(connection, [study.id])[study.id])
+    job = None if study.job is None else job_answer(study.job, study.name)
+    finished = counts.complete + counts.pruned + counts.fail
+    foreign_progress = ProgressAnswer(done=finished, total=counts.total, fraction=1.0, eta_seconds=None)
+    return StudyStatus(
+        name=study.name,
+        state="foreign" if job is None else job.state.value,
+        stage=job.stage if job is not None else None,
+        stop_reason=job.stop_reason if job is not None else None,
+        error=job.error if job is not None else None,
+        notes=list(study.notes),
+        trials=counts,
+        progress=job.progress if job is not None else foreign_progress,
+        best=_best(connection, study),
+        promoted=_promoted(connection, study),
+        spec=study.spec,
+        job=job,
+        created_at=study.created_at,
+        started_at=job.started_at if job is not None else None,
+        finished_at=job.finished_at if job is not None else None,
+    )
+
+
+def trial_answers(connection: Connection, study: Study, found: Sequence[FrozenTrial]) -> list[TrialAnswer]:
+    counts = attempts.count_attempts(connection, [trial._trial_id for trial in found])
+    return [_trial(study, trial, counts.get(trial._trial_id, 0)) for trial in found]
+
+
+def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial) -> TrialWithCurves:
+    [answer] = trial_answers(connection, study, [trial])
+    records = curves.load_records(connection, "trial", trial._trial_id)
+    names = EpochRecord.model_fields if records else ()
+    return TrialWithCurves(
+        **answer.model_dump(), curves={name: [float(getattr(record, name)) for record in records] for name in names}
+    )
+
+
+def best_of_search(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
+    """Distinct configurations of COMPLETE trials, the best first."""
+    items: list[BestConfiguration] = []
+    seen: set[Hyperparameters] = set()
+    for trial in trials.best_trials(connection, study.id, study.minimize, None):
+        point = _hyperparameters(study, trial)
+        parameters = trial.user_attrs.get("parameters")
+        if point is None or point in seen or (max_parameters is not None and (parameters or 0) > max_parameters):
+            continue
+        seen.add(point)
+        configuration = BestConfiguration(
+            rank=len(items) + 1,
+            number=trial.number,
+            contender=f"trial-{trial.number}",
+            value=trial.value or 0.0,
+            hyperparameters=point,
+            parameters=parameters,
+            seed=trial.user_attrs.get("seed"),
+            model=None,
+            test_accuracy=None,
+        )
+        items.append(configuration)
+        if len(items) == k:
+            break
+    return BestAnswer(stage="search", items=items)
+
+
+def best_of_promotion(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
+    """The configurations that were retrained on the full data, the best on the validation images first."""
+    models = {m.contender: m for m in model_registry.list_models(connection, None, 500, study.id)}
+    done = [r for r in runs.load_runs(connection, study.id, "promotion") if r.state == RunState.COMPLETE]
+    sizes = {r.contender: r.parameters for r in done}
+    done = [r for r in done if max_parameters is None or sizes[r.contender] <= max_parameters]
+    done.sort(key=lambda r: (-(r.validation_accuracy or 0.0), sizes[r.contender]))
+    items = []
+    for rank, run in enumerate(done[:k], start=1):
+        model = models.get(run.contender)
+        configuration = BestConfiguration(
+            rank=rank,
+            number=int(run.contender.removeprefix("trial-")) if run.contender.startswith("trial-") else None,
+            contender=run.contender,
+            value=run.validation_accuracy or 0.0,
+            hyperparameters=run.hyperparameters,
+            parameters=sizes[run.contender],
+            seed=run.seed,
+            model=model.id if model is not None else None,
+            test_accuracy=model.metrics.test_accuracy if model is not None else None,
+        )
+        items.append(configuration)
+    return BestAnswer(stage="promotion", items=items)
+
+
+def model_answer(model: Model) -> ModelAnswer:
+    return ModelAnswer.model_validate(model, from_attributes=True)
+
+
+def _counts(states: dict[TrialState, int]) -> TrialCounts:
+    by_name = {state.name.lower(): states.get(state, 0) for state in TrialState}
+    return TrialCounts(total=sum(by_name.values()), **by_name)
+
+
+def _best(connection: Connection, study: Study) -> BestTrial | None:
+    found = trials.best_trials(connection, study.id, study.minimize, 1)
+    if not found or not found[0].values:
+        return None
+    [trial] = found
+    value = trial.values[0]
+    point = _hyperparameters(study, trial)
+    return BestTrial(number=trial.number, value=value, hyperparameters=point) if math.isfinite(value) else None
+
+
+def _promoted(connection: Connection, study: Study) -> Promoted | None:
+    for model in model_registry.list_models(connection, None, 500, study.id):
+        if model.promoted:
+            accuracy = model.metrics.test_accuracy
+            return Promoted(model=model.id, hyperparameters=model.hyperparameters, test_accuracy=accuracy)
+    return None
+
+
+def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
+    value = trial.values[0] if trial.values else None
+    attributes = trial.user_attrs
+    return TrialAnswer(
+        number=trial.number,
+        state=trial.state.name,
+        value=value if value is not None and math.isfinite(value) else None,
+        params=trial.params,
+        hyperparameters=_hyperparameters(study, trial),
+        seed=attributes.get("seed") if study.spec is not None else None,
+        attempts=attempt_count,
+        seconds=attributes.get("seconds") if study.spec is not None else None,
+        parameters=attributes.get("parameters") if study.spec is not None else None,
+        reason=attributes.get("reason") if study.spec is not None else None,
+        detail=attributes.get("detail") if study.spec is not None else None,
+        datetime_start=None if trial.datetime_start is None else rfc3339(trial.datetime_start.astimezone(UTC)),
+        datetime_complete=None if trial.datetime_complete is None else rfc3339(trial.datetime_complete.astimezone(UTC)),
+    )
+
+
+def _hyperparameters(study: Study, trial: FrozenTrial) -> Hyperparameters | None:
+    """None for a foreign study's trial, and for one of another program whose parameters are not those of the space."""
+    if study.spec is None:
+        return None
+    try:
+        return study.spec.search_space.restore(trial.params)
+    except (KeyError, ValueError):
+        return None

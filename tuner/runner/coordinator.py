@@ -1,0 +1,58 @@
+"""One job, from its claim to its end: the stages in their order, and what an interruption or an error makes of it."""
+
+import logging
+import traceback
+
+from tuner.errors import LeaseLost, Unavailable
+from tuner.stages.job import JobFailed, JobInterrupted, RunningJob
+from tuner.stages.promotion import promote
+from tuner.stages.search import search
+from tuner.stages.verdict import judge
+from tuner.store import attempts, jobs
+from tuner.store.jobs import JobRequest, JobState
+
+logger = logging.getLogger(__name__)
+
+GIVEN_BACK = {None: JobState.QUEUED, JobRequest.PAUSE: JobState.PAUSED, JobRequest.CANCEL: JobState.CANCELLED}
+"""The state of a job that was interrupted, by request; None: the runner ends, and another one goes on."""
+
+
+def coordinate(job: RunningJob) -> None:
+    """Carry the job to its end or give it back; nothing of it runs afterwards.
+
+    Raises LeaseLost where another runner owns the job now, and Unavailable where the database cannot be used: the job then
+    stays as the database has it, and can be claimed again.
+    """
+    try:
+        try:
+            stop_reason = _stages(job)
+            _end(job, JobState.SUCCEEDED, stop_reason)
+        finally:
+            job.stop_all()
+    except JobInterrupted as interruption:
+        _end(job, GIVEN_BACK[interruption.request], interruption.request and "cancelled")
+    except (LeaseLost, Unavailable):
+        raise
+    except JobFailed as failure:
+        _end(job, JobState.FAILED, failure.stop_reason, str(failure))
+    except Exception:
+        # The one place that does not know what went wrong: whoever posted the job reads it there.
+        _end(job, JobState.FAILED, "error", traceback.format_exc())
+
+
+def _stages(job: RunningJob) -> str:
+    with job.transaction() as connection:
+        attempts.release_interrupted(connection, job.study_id, "interrupted")
+    stop_reason = search(job)
+    if job.spec.promotion is not None:
+        judge(job, promote(job, job.spec.promotion))
+    return stop_reason
+
+
+def _end(job: RunningJob, state: JobState, stop_reason: str | None, error: str | None = None) -> None:
+    progress = job.finished_progress() if state is JobState.SUCCEEDED else job.progress
+    with job.transaction() as connection:
+        jobs.report_progress(connection, job.lease, progress, job.elapsed_seconds)
+        jobs.end_job(connection, job.lease, state, stop_reason, error)
+    level = logging.ERROR if state is JobState.FAILED else logging.INFO
+    logger.log(level, "job %d (%s) is %s%s", job.lease.job_id, job.name, state, f": {error}" if error else "")

@@ -1,0 +1,144 @@
+"""The runner's loop: once in a while it shows that it is alive and claims what waits, as long as it has room."""
+
+import logging
+import secrets
+import threading
+import time
+import warnings
+
+import optuna
+from filelock import FileLock, Timeout
+from sqlalchemy import Engine
+
+from tuner.data.catalogue import open_dataset
+from tuner.errors import Conflict, LeaseLost, TunerError, Unavailable
+from tuner.executors.local import LocalExecutor
+from tuner.executors.protocol import Executor
+from tuner.runner.coordinator import coordinate
+from tuner.settings import Settings
+from tuner.stages.job import RunningJob
+from tuner.store import jobs, runners, studies
+from tuner.store.database import open_database, reading, writing
+from tuner.store.jobs import Job, JobState, Lease
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.3
+BEAT_SECONDS = 2.0
+LEASE_SECONDS = 10.0
+"""A lease whose heartbeat stands still for so long is taken over; its coordinator would have moved it every second."""
+
+LOCK_SECONDS = 15.0
+"""A runner that was killed may need a moment to go; its successor waits so long for its lock."""
+
+
+class LeaseWatch:
+    """Which leases have expired, by this process's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[tuple[int, int], float]] = {}
+
+    def expired(self, running: list[Job], now: float) -> list[Job]:
+        """The jobs whose heartbeat has stood still for LEASE_SECONDS since this watch first saw it so."""
+        before, self._seen = self._seen, {}
+        for job in running:
+            beat = (job.fence, job.heartbeat)
+            known = before.get(job.id)
+            self._seen[job.id] = known if known is not None and known[0] == beat else (beat, now)
+        return [job for job in running if now - self._seen[job.id][1] >= LEASE_SECONDS]
+
+
+def run(settings: Settings, ending: threading.Event) -> None:
+    """Work until `ending` is set; then give every job back and end the workers. On SQLite one runner at a time may run."""
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE's `group` and QMC are meant
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not settings.on_sqlite:
+        _run(settings, ending)
+        return
+    lock = FileLock(settings.data_dir / "runner.lock")
+    try:
+        with lock.acquire(timeout=LOCK_SECONDS):
+            _run(settings, ending)
+    except Timeout:
+        raise Conflict(f"one runner per data folder: another one works on {settings.data_dir}") from None
+
+
+def _run(settings: Settings, ending: threading.Event) -> None:
+    engine = open_database(settings.database_url)
+    executor = LocalExecutor(settings.parallel)
+    try:
+        Runner(settings, engine, executor, ending).loop()
+    finally:
+        executor.close()
+        engine.dispose()
+
+
+class Runner:
+    def __init__(self, settings: Settings, engine: Engine, executor: Executor, ending: threading.Event) -> None:
+        self._settings, self._engine, self._executor, self._ending = settings, engine, executor, ending
+        self._owner = secrets.token_hex(8)
+        self._watch = LeaseWatch()
+        self._threads: dict[int, threading.Thread] = {}
+        self._last_beat = float("-inf")
+
+    def loop(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._beat()
+                self._claim()
+            except Unavailable as error:
+                logger.error("%s; trying again", error)
+            self._ending.wait(POLL_SECONDS)
+        for thread in self._threads.values():
+            thread.join()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._last_beat >= BEAT_SECONDS:
+            with writing(self._engine) as connection:
+                runners.beat(connection, self._owner, self._executor.slots)
+            self._last_beat = now
+
+    def _claim(self) -> None:
+        self._threads = {job_id: thread for job_id, thread in self._threads.items() if thread.is_alive()}
+        if len(self._threads) >= self._settings.max_jobs:
+            return
+        others = [job for job in jobs.running_jobs(self._engine) if job.id not in self._threads]
+        # On SQLite this process holds the one runner's lock, so whoever ran these jobs is gone.
+        expired = others if self._settings.on_sqlite else self._watch.expired(others, time.monotonic())
+        lease = jobs.claim(self._engine, self._owner, expired)
+        if lease is not None:
+            thread = threading.Thread(target=self._work, args=(lease,), name=f"job-{lease.job_id}")
+            self._threads[lease.job_id] = thread
+            thread.start()
+
+    def _work(self, lease: Lease) -> None:
+        try:
+            job = self._open(lease)
+            logger.info("job %d (%s) starts, attempt %d", lease.job_id, job.name, lease.fence)
+            coordinate(job)
+        except (LeaseLost, Unavailable) as error:
+            logger.error("job %d is left as it is: %s", lease.job_id, error)
+        except TunerError as error:
+            with jobs.fenced(self._engine, lease) as connection:
+                jobs.end_job(connection, lease, JobState.FAILED, "error", str(error))
+            logger.error("job %d cannot start: %s", lease.job_id, error)
+
+    def _open(self, lease: Lease) -> RunningJob:
+        with reading(self._engine) as connection:
+            study = studies.find_study_by_id(connection, lease.study_id)
+            row = jobs.find_job(connection, lease.job_id)
+        if study is None or study.spec is None or study.created_at is None or row is None:
+            raise TunerError(f"the study of job {lease.job_id} is not in the database any more")
+        return RunningJob(
+            engine=self._engine,
+            lease=lease,
+            name=study.name,
+            spec=study.spec,
+            dataset=open_dataset(study.spec.dataset, self._settings.datasets_dir),
+            executor=self._executor,
+            models_dir=self._settings.models_dir,
+            ending=self._ending,
+            created_at=study.created_at,
+            elapsed_before=row.elapsed_seconds,
+        )

@@ -1,0 +1,55 @@
+"""The service's settings, from `TUNER_…` environment variables; an argument that is given wins."""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TUNER_", frozen=True, env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on; another than loopback needs a token")
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = Field(Path("data"), description="database, data sets, models")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder")
+    executor: Literal["local"] = Field("local", description="where nets are trained")
+    parallel: int = Field(0, ge=0, le=1024, description="worker processes; 0: one per core")
+    max_jobs: int = Field(2, ge=1, le=64, description="jobs running at once; they share the workers")
+    allowed_hosts: str = Field("", description="comma-separated Host names besides the loopback ones and TUNER_HOST")
+    token_file: Path | None = Field(None, description="a file with one operator token; turns access control on")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.absolute()
+
+    @model_validator(mode="after")
+    def _fill(self) -> Self:
+        if not self.database_url:
+            object.__setattr__(self, "database_url", f"sqlite:///{self.data_dir / 'tuner.db'}")
+        if not self.parallel:
+            object.__setattr__(self, "parallel", _cores())
+        return self
+
+    @property
+    def on_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def datasets_dir(self) -> Path:
+        return self.data_dir / "datasets"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,159 @@
+"""Training of given configurations outside the search. Each run is a row, so that a restart repeats only what it must."""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tuner.executors.protocol import Crashed, DataSlice, Diverged, EpochEnded, Event, Lost, Stopped, Task, Trained
+from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.stages.job import MAX_KILLED, RunningJob
+from tuner.stages.view import derive_seed
+from tuner.store import curves, runs
+from tuner.store.database import reading
+from tuner.store.model_files import write_weights
+from tuner.store.runs import Run, RunState, Stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`name` is `default`, or `trial-<number>` of the search."""
+
+    name: str
+    hyperparameters: Hyperparameters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the contenders of a stage are trained: all alike, and with the same seed."""
+
+    stage: Stage
+    data: DataSlice
+    epochs: int
+    decay: bool
+    keep_weights: bool
+
+
+@dataclass
+class _Running:
+    run_id: int
+    contender: Contender
+    last: EpochRecord | None = None
+
+
+def retrain(
+    job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None] = lambda _epochs: None
+) -> list[Run]:
+    """Train every contender that has no ended run yet, in the given order; answers all runs of the stage.
+
+    `show` is told the epochs trained so far. A job's time limit ends the runs that are under way without a row's being lost.
+    """
+    return _Retraining(job, plan, contenders, show).run()
+
+
+class _Retraining:
+    def __init__(
+        self, job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None]
+    ) -> None:
+        self._job, self._plan, self._show = job, plan, show
+        ended = {run.contender for run in self._load() if run.state != RunState.RUNNING}
+        self._waiting = deque(contender for contender in contenders if contender.name not in ended)
+        self._epochs = plan.epochs * (len(contenders) - len(self._waiting))
+        self._running: dict[str, _Running] = {}
+        self._killed: Counter[str] = Counter()
+        self._seed = derive_seed(job.spec.seed, *plan.stage.encode())
+
+    def run(self) -> list[Run]:
+        while self._waiting or self._running:
+            if self._job.out_of_time():
+                logger.warning("%s of %s: the time limit has passed", self._plan.stage, self._job.name)
+                self._waiting.clear()
+                self._job.stop_all()
+                break
+            while self._waiting and len(self._running) < self._job.slots:
+                self._start(self._waiting.popleft())
+            for event in self._job.wait():
+                self._handle(event)
+            self._show(self._epochs)
+            self._job.tick()
+        return self._load()
+
+    def _load(self) -> list[Run]:
+        with reading(self._job.engine) as connection:
+            return runs.load_runs(connection, self._job.study_id, self._plan.stage)
+
+    def _start(self, contender: Contender) -> None:
+        point, dataset = contender.hyperparameters, self._job.dataset
+        parameters = point.parameter_count(dataset.inputs, dataset.classes)
+        with self._job.transaction() as connection:
+            study_id, stage = self._job.study_id, self._plan.stage
+            run_id = runs.start_run(connection, study_id, stage, contender.name, self._seed, point, parameters)
+            curves.forget(connection, "run", run_id)
+        key = self._job.new_key(f"{self._plan.stage}-{contender.name}")
+        self._running[key] = _Running(run_id, contender)
+        self._job.submit(
+            Task(
+                key=key,
+                hyperparameters=point,
+                data=self._plan.data,
+                epochs=self._plan.epochs,
+                seed=self._seed,
+                decay=self._plan.decay,
+                keep_weights=self._plan.keep_weights,
+            )
+        )
+
+    def _handle(self, event: Event) -> None:
+        running = self._running[event.key]
+        if isinstance(event, EpochEnded):
+            running.last = event.record
+            self._epochs += 1
+            self._job.report_run(running.run_id, event.record)
+            return
+        del self._running[event.key]
+        match event:
+            case Trained():
+                self._complete(running, event)
+            case Diverged(reason=reason):
+                self._end(running, RunState.DIVERGED, reason=reason)
+            case Lost(detail=detail):
+                self._lose(running, detail)
+            case Crashed(traceback=traceback):
+                self._end(running, RunState.FAILED, reason=traceback)
+            case Stopped():
+                raise RuntimeError(f"nobody has asked {event.key} to stop")
+
+    def _complete(self, running: _Running, event: Trained) -> None:
+        weights = None
+        if event.weights is not None:
+            weights = f"run-{running.run_id}"
+            write_weights(self._job.models_dir / weights, event.weights)
+        self._end(
+            running,
+            RunState.COMPLETE,
+            validation_accuracy=event.validation_accuracy,
+            best_epoch=event.best_epoch,
+            seconds=event.seconds,
+            cpu_seconds=event.cpu_seconds,
+            weights=weights,
+        )
+
+    def _end(self, running: _Running, state: RunState, **values: float | str | None) -> None:
+        with self._job.transaction() as connection:
+            runs.end_run(connection, running.run_id, state, **values)
+        logger.info("%s of %s: %s is %s", self._plan.stage, self._job.name, running.contender.name, state)
+
+    def _lose(self, running: _Running, detail: str) -> None:
+        """The worker was killed: train this contender again from its start, unless this has happened too often."""
+        name = running.contender.name
+        self._killed[name] += 1
+        if self._killed[name] >= MAX_KILLED:
+            self._end(running, RunState.FAILED, reason=f"{detail}; {self._killed[name]} times")
+            return
+        logger.warning("%s of %s: %s is trained again: %s", self._plan.stage, self._job.name, name, detail)
+        self._epochs -= running.last.epoch if running.last is not None else 0
+        self._job.forget_run(running.run_id)
+        self._waiting.appendleft(running.contender)

@@ -1,0 +1,215 @@
+"""The search on the subset: the sampler asks, workers train, the pruner stops, and each trial is told to both views."""
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+
+from optuna.trial import TrialState
+from sqlalchemy import Connection
+
+from tuner.data.splits import search_slices
+from tuner.executors.protocol import (
+    Crashed,
+    DataSlice,
+    Diverged,
+    EpochEnded,
+    Event,
+    Lost,
+    Stopped,
+    Task,
+    Trained,
+)
+from tuner.specs.epoch import EpochRecord
+from tuner.stages import progress
+from tuner.stages.job import MAX_KILLED, JobFailed, RunningJob
+from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.stages.view import View, derive_seed
+from tuner.store import attempts, trials
+from tuner.store.database import reading
+
+logger = logging.getLogger(__name__)
+
+SEARCH_SHARE = 0.5
+"""Of the job's time limit, where promotion follows."""
+
+
+@dataclass
+class _Running:
+    """A trial under way."""
+
+    number: int
+    trial_id: int
+    seed: int
+    started: float = field(default_factory=time.monotonic)
+    last: EpochRecord | None = None
+    pruned: bool = False
+
+
+def search(job: RunningJob) -> str:
+    """Bring the study to its total of trials; answers the reason why the search stopped. Repeatable after any interruption."""
+    return _Search(job).run()
+
+
+class _Search:
+    def __init__(self, job: RunningJob) -> None:
+        self._job = job
+        with reading(job.engine) as connection:
+            stored = trials.load_trials(connection, job.study_id)
+            self._attributes = trials.study_system_attributes(connection, job.study_id)
+        self._view = View(job.spec, stored, self._attributes)
+        self._ids = {trial.number: trial._trial_id for trial in stored}
+        self._running: dict[str, _Running] = {}
+        self._epochs = 0
+        self._began = time.monotonic()
+
+    def run(self) -> str:
+        if self._view.default_params is None:
+            run_baseline(self._job)
+        while True:
+            reason = self._start_trials()
+            if reason is not None and not self._running:
+                return reason
+            for event in self._job.wait():
+                self._handle(event)
+            finished = sum(trial.state.is_finished() for trial in self._view.trials())
+            seconds = time.monotonic() - self._began
+            self._job.progress = progress.searching(self._job, finished, self._epochs, seconds)
+            self._job.tick()
+
+    def _start_trials(self) -> str | None:
+        """Fill the free slots; answers why no further trial is to start, or None."""
+        while (reason := self._stop_reason()) is None and len(self._running) < self._job.slots:
+            if not self._start():
+                return "exhausted"
+        return reason
+
+    def _stop_reason(self) -> str | None:
+        budget, elapsed = self._job.spec.budget, self._job.elapsed_seconds
+        finished = [trial for trial in self._view.trials() if trial.state.is_finished()]
+        failed = sum(trial.state == TrialState.FAIL for trial in finished)
+        if failed > budget.max_failed:
+            raise JobFailed("max_failed", f"at most {budget.max_failed} trials may fail, but {failed} have failed")
+        share = SEARCH_SHARE if self._job.spec.promotion is not None else 1.0
+        if budget.timeout_seconds is not None and elapsed >= share * budget.timeout_seconds:
+            return "timeout"
+        complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+        best = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+        if best is not None and budget.target is not None and (best.value or 0.0) >= budget.target:
+            return "target"
+        if best is not None and budget.no_improvement_trials is not None:
+            since = sum(trial.number > best.number for trial in finished)
+            if since >= budget.no_improvement_trials:
+                return "no_improvement"
+        if not self._view.waiting() and len(self._view) >= budget.n_trials:
+            return "n_trials"
+        return None
+
+    def _start(self) -> bool:
+        """Start the next trial; False where every point of the space has been tried."""
+        asked = self._view.ask()
+        if asked is None:
+            return False
+        number, point, lease = asked.number, asked.hyperparameters, self._job.lease
+        seed = derive_seed(self._job.spec.seed, number)
+        parameters = point.parameter_count(self._job.dataset.inputs, self._job.dataset.classes)
+        self._view.annotate(number, {"seed": seed, "parameters": parameters})
+        trial = self._view.trial(number)
+        with self._job.transaction() as connection:
+            if number not in self._ids:
+                self._ids[number] = trials.start_trial(connection, lease.study_id, trial)
+            elif not trials.resume_trial(connection, self._ids[number], trial):
+                raise JobFailed("foreign_writer", f"trial {number} waited, but another program has changed its state")
+            attempts.open_attempt(connection, self._ids[number], lease.study_id, lease.job_id, lease.fence)
+            self._write_study_attributes(connection)
+        key = self._job.new_key(f"trial-{number}")
+        self._running[key] = _Running(number, self._ids[number], seed)
+        self._job.submit(
+            Task(
+                key=key,
+                hyperparameters=point,
+                data=subset_slice(self._job),
+                epochs=self._job.spec.subset.epochs,
+                seed=seed,
+                timeout_seconds=self._job.spec.budget.trial_timeout_seconds,
+            )
+        )
+        return True
+
+    def _write_study_attributes(self, connection: Connection) -> None:
+        attributes = self._view.study_attributes()
+        if attributes != self._attributes:
+            trials.write_study_system_attributes(connection, self._job.study_id, attributes)
+            self._attributes = attributes
+
+    def _handle(self, event: Event) -> None:
+        running = self._running[event.key]
+        match event:
+            case EpochEnded(record=record):
+                self._epoch(event.key, running, record)
+                return
+            case Trained() if running.last is not None and not running.pruned:
+                self._tell(running, TrialState.COMPLETE, running.last.validation_accuracy)
+            case Trained() | Stopped():
+                self._tell(running, TrialState.PRUNED, reason="pruner")
+            case Diverged(epoch=epoch, reason=reason):
+                # The NaN ranks the trial last for the sampler, which would take an earlier epoch's value otherwise.
+                self._view.report(running.number, epoch, math.nan)
+                self._tell(running, TrialState.PRUNED, reason="diverged", detail=reason)
+            case Lost(why="time_limit", detail=detail):
+                self._tell(running, TrialState.FAIL, reason="time_limit", detail=detail)
+            case Lost(detail=detail):
+                self._lose(running, detail)
+            case Crashed(traceback=traceback):
+                self._tell(running, TrialState.FAIL, reason="error", detail=traceback)
+        del self._running[event.key]
+
+    def _epoch(self, key: str, running: _Running, record: EpochRecord) -> None:
+        self._epochs += 1
+        if running.pruned:
+            return  # it was trained before the stop had reached the worker
+        running.last = record
+        self._job.report(running.trial_id, record)
+        would_prune = self._view.report(running.number, record.epoch, record.validation_accuracy)
+        is_default = running.number == 0 and self._view.default_params is not None
+        if would_prune and not is_default and record.epoch < self._job.spec.subset.epochs:
+            running.pruned = True
+            self._job.stop(key)
+
+    def _tell(self, running: _Running, state: TrialState, value: float | None = None, **reason: str) -> None:
+        seconds = round(time.monotonic() - running.started, 3)
+        trial = self._view.tell(running.number, state, value, seconds=seconds, **reason)
+        outcome = reason.get("reason", "complete")
+        with self._job.transaction() as connection:
+            diverged = [step for step, reported in trial.intermediate_values.items() if math.isnan(reported)]
+            trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
+            if not trials.finish_trial(connection, running.trial_id, trial):
+                raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
+            attempts.close_attempt(connection, running.trial_id, outcome, reason.get("detail"))
+            self._write_study_attributes(connection)
+        logger.info("trial %d of %s: %s", running.number, self._job.name, outcome)
+
+    def _lose(self, running: _Running, detail: str) -> None:
+        """The worker was killed: the trial waits under its own number, unless this has happened too often."""
+        with reading(self._job.engine) as connection:
+            killed = attempts.count_outcomes(connection, running.trial_id, "killed") + 1
+        if killed >= MAX_KILLED:
+            self._tell(running, TrialState.FAIL, reason="killed", detail=f"{detail}; {killed} times")
+            return
+        logger.warning("trial %d of %s runs again: %s", running.number, self._job.name, detail)
+        self._job.forget_reports(running.trial_id)
+        with self._job.transaction() as connection:
+            attempts.release(connection, [running.trial_id], "killed", detail)
+        self._view.release(running.number)
+
+
+def subset_slice(job: RunningJob) -> DataSlice:
+    """The search's images: a prefix of the training order, judged on its end, which no trial trains on."""
+    train, validation = search_slices(job.train_count, job.spec.subset.train, job.spec.subset.validation)
+    return DataSlice(job.dataset.folder, train, validation)
+
+
+def run_baseline(job: RunningJob) -> None:
+    """Train the default configuration on the subset, outside the trials, since the study's space excludes it."""
+    plan = Plan("baseline", subset_slice(job), job.spec.subset.epochs, decay=False, keep_weights=False)
+    retrain(job, plan, [Contender("default", job.spec.default())])

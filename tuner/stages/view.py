@@ -1,0 +1,211 @@
+"""The sampler's and the pruner's view of a study: an Optuna study in memory. The database is the truth.
+
+Every ask has a seed of its own, made of the study's seed and the trial's number, so that a study which was interrupted and
+loaded again goes on as it would have gone on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.study import StudySpec
+
+STARTUP_TRIALS = 15
+MAX_DUPLICATES = 10
+"""So often the sampler is asked again for a point that was not tried; then an untried one is drawn from the finite space."""
+
+_ADDED_IN_TRAINING = "completed_rung_"
+"""Optuna's halving pruners note on a trial the rungs it has reached."""
+
+
+class Grid(BruteForceSampler):
+    """Every point once, in random order. Whether the space is exhausted is for the view to say."""
+
+    def after_trial(self, *_: Any, **__: Any) -> None:
+        """Optuna's stops the study here, which only `Study.optimize` allows."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    number: int
+    hyperparameters: Hyperparameters
+
+
+class View:
+    """`trials` are all the study's trials in the order of their numbers, as the database has them."""
+
+    def __init__(self, spec: StudySpec, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
+        self._spec = spec
+        self._space = spec.search_space
+        self._size = self._space.size()
+        self._pruner = make_pruner(spec)
+        self._fill(trials, study_attributes)
+        self._seen = {p for t in trials if t.state != TrialState.WAITING and (p := self._restore(t)) is not None}
+        self.default_params = self._space.params(spec.default())
+        if not trials and self.default_params is not None:
+            self._study.enqueue_trial(self.default_params)
+
+    def __len__(self) -> int:
+        return len(self.trials())
+
+    def trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def trial(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(self._id(number))
+
+    def waiting(self) -> bool:
+        return any(trial.state == TrialState.WAITING for trial in self.trials())
+
+    def exhausted(self) -> bool:
+        """Whether every point of a finite space has been tried or is being tried."""
+        return self._size is not None and len(self._seen) >= self._size
+
+    def ask(self) -> Asked | None:
+        """The next trial, RUNNING from now on: a WAITING one if there is any, else a new point; None if all are tried."""
+        if self.waiting():
+            return self._pop()
+        if self.exhausted():
+            return None
+        for attempt in range(MAX_DUPLICATES):
+            asked = self._draw(make_sampler(self._spec, len(self), attempt))
+            if asked is not None:
+                return asked
+        return self._draw(Grid(seed=derive_seed(self._spec.seed, len(self)))) if self._size is not None else None
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Note a value of a RUNNING trial; answers whether the pruner would end it here."""
+        self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
+        return self._pruner.prune(self._study, self.trial(number))
+
+    def tell(self, number: int, state: TrialState, value: float | None = None, **attributes: Any) -> FrozenTrial:
+        """End a RUNNING trial, with `attributes` as its user attributes; answers it as it is to be stored."""
+        self.annotate(number, attributes)
+        self._study.tell(number, value, state=state)
+        return self.trial(number)
+
+    def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
+        for key, attribute in attributes.items():
+            self._storage.set_trial_user_attr(self._id(number), key, attribute)
+
+    def release(self, number: int) -> None:
+        """Set an interrupted RUNNING trial WAITING, as if it had not been started; its point stays its own."""
+        trials = self.trials()
+        released = self.trial(number)
+        released.state, released.datetime_start, released.intermediate_values = TrialState.WAITING, None, {}
+        rungs = [key for key in released.system_attrs if key.startswith(_ADDED_IN_TRAINING)]
+        for key in rungs:
+            del released._system_attrs[key]
+        trials[number] = released
+        self._fill(trials, self.study_attributes())
+
+    def study_attributes(self) -> dict[str, Any]:
+        return self._storage.get_study_system_attrs(self._study_id)
+
+    def _fill(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
+        self._storage = InMemoryStorage()
+        # A fixed name: Hyperband hashes it, and a study must not depend on what it is called.
+        self._study_id = self._storage.create_new_study([StudyDirection.MAXIMIZE], "view")
+        for key, value in study_attributes.items():
+            self._storage.set_study_system_attr(self._study_id, key, value)
+        for trial in trials:
+            self._storage.create_new_trial(self._study_id, template_trial=trial)
+        self._study = optuna.load_study(study_name="view", storage=self._storage, pruner=self._pruner)
+
+    def _pop(self) -> Asked:
+        self._study.sampler = make_sampler(self._spec, len(self), 0)
+        trial = self._study.ask()
+        point = self._space.suggest(trial)
+        self._seen.add(point)
+        return Asked(trial.number, point)
+
+    def _draw(self, sampler: BaseSampler) -> Asked | None:
+        """A new trial by `sampler`, or None, and no trial, where its point was tried before."""
+        before = self.trials()
+        self._study.sampler = sampler
+        trial = self._study.ask()
+        point = self._space.suggest(trial)
+        if point in self._seen:
+            self._fill(before, self.study_attributes())
+            return None
+        self._seen.add(point)
+        return Asked(trial.number, point)
+
+    def _restore(self, trial: FrozenTrial) -> Hyperparameters | None:
+        try:
+            return self._space.restore(trial.params)
+        except (KeyError, ValueError):
+            return None  # another program's trial, with other parameters
+
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def derive_seed(*parts: int) -> int:
+    """A seed of 31 bits made of the parts; other parts give another, unrelated one."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
+
+
+def make_sampler(spec: StudySpec, number: int, attempt: int) -> BaseSampler:
+    """The sampler for trial `number`; `attempt` counts the points for it that turned out to be known."""
+    seed = derive_seed(spec.seed, number, attempt)
+    independent = RandomSampler(
+        seed=seed
+    )  # for the conditional dimensions, which these samplers cannot relate to others
+    match spec.sampler.kind:
+        case "tpe":
+            return TPESampler(
+                multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=seed
+            )
+        case "random":
+            return RandomSampler(seed=seed)
+        case "grid":
+            return Grid(seed=seed)
+        case "qmc":  # the sequence keeps one seed; its position stands in the study's attributes
+            return QMCSampler(
+                scramble=True, seed=spec.seed, independent_sampler=independent, warn_independent_sampling=False
+            )
+        case "cmaes":
+            return CmaEsSampler(
+                n_startup_trials=STARTUP_TRIALS,
+                seed=seed,
+                independent_sampler=independent,
+                warn_independent_sampling=False,
+            )
+        case "gp":
+            return GPSampler(
+                n_startup_trials=STARTUP_TRIALS,
+                seed=seed,
+                independent_sampler=independent,
+                warn_independent_sampling=False,
+            )
+
+
+def make_pruner(spec: StudySpec) -> BasePruner:
+    """The pruner; its resource is the epoch, counted from 1."""
+    match spec.pruner.kind:
+        case "hyperband":
+            return HyperbandPruner(min_resource=1, max_resource=spec.subset.epochs, reduction_factor=3)
+        case "successive_halving":
+            return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+        case "median":
+            return MedianPruner(n_startup_trials=5, n_warmup_steps=0)
+        case "none":
+            return NopPruner()

@@ -1,0 +1,31 @@
+"""One record an epoch of every trial and every run; Optuna's own table holds one number a step."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from sqlalchemy import Connection, delete, insert, select
+
+from tuner.specs.epoch import EpochRecord
+from tuner.store.tables import curves
+
+Subject = Literal["trial", "run"]
+
+
+def add_records(connection: Connection, subject: Subject, records: Iterable[tuple[int, EpochRecord]]) -> None:
+    rows = [
+        {"subject": subject, "subject_id": i, "epoch": record.epoch, "record": record.model_dump()}
+        for i, record in records
+    ]
+    if rows:
+        connection.execute(insert(curves), rows)
+
+
+def load_records(connection: Connection, subject: Subject, subject_id: int) -> list[EpochRecord]:
+    query = select(curves.c.record).where(curves.c.subject == subject, curves.c.subject_id == subject_id)
+    return [
+        EpochRecord.model_validate(record) for record in connection.execute(query.order_by(curves.c.epoch)).scalars()
+    ]
+
+
+def forget(connection: Connection, subject: Subject, subject_id: int) -> None:
+    connection.execute(delete(curves).where(curves.c.subject == subject, curves.c.subject_id == subject_id))

@@ -1,0 +1,89 @@
+"""One engine for SQLite or PostgreSQL. Reads see a snapshot; `writing` is the only road to a change."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from tuner.errors import Unavailable
+
+BUSY_SECONDS = 30
+VERSION_TABLE = "tuner_alembic_version"
+
+
+def open_database(url: str) -> Engine:
+    """An engine on `url`. On SQLite: WAL, synchronous NORMAL, and a writer that waits up to 30 s for its turn."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10)
+    if parsed.database:
+        _make_folder(Path(parsed.database).parent)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A write transaction: committed at the end, rolled back on an error. On SQLite it holds the write lock from its start."""
+    with reporting_outages(), engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A read transaction, which neither waits for writers nor makes them wait."""
+    with reporting_outages(), engine.connect() as connection:
+        yield connection
+
+
+def migrate(engine: Engine) -> None:
+    """Create or upgrade both schemas: Optuna's by Optuna itself, ours by alembic under a version table of our own."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with reporting_outages():
+        optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False)).engine.dispose()
+    config = Config()
+    config.set_main_option("script_location", "tuner:store/migrations")
+    config.set_main_option("path_separator", "os")
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def reporting_outages() -> Iterator[None]:
+    """Turns a database that cannot be used now (locked, full, read only, gone) into `Unavailable` with its reason."""
+    try:
+        yield
+    except (OperationalError, optuna.exceptions.StorageInternalError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error.__cause__ or error
+        raise Unavailable(f"the database cannot be used now: {cause}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the data folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` begins; the driver would begin too late, at the first write
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and then writes would fail at once where another writer came between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")

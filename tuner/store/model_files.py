@@ -1,0 +1,129 @@
+"""Model folders: `weights.safetensors`, `config.json`, `metrics.json` and `README.md`, the card. Nothing here is a pickle."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tuner import __version__
+from tuner.errors import DamagedData, Unavailable
+from tuner.nets import forward
+from tuner.specs.hyperparameters import Activation, Hyperparameters
+from tuner.specs.spec import Spec
+from tuner.store.model_registry import ModelMetrics
+
+WEIGHTS = "weights.safetensors"
+
+
+class ModelConfig(Spec):
+    """What, beside the weights, a program needs to rebuild the net, and where it comes from."""
+
+    study: str
+    kind: str
+    hyperparameters: Hyperparameters
+    dataset: str
+    dataset_checksum: str
+    image_shape: tuple[int, ...]
+    classes: int
+    parameters: int
+    seed: int
+    epochs: int
+    best_epoch: int
+    tuner_version: str = __version__
+
+
+@dataclass(frozen=True)
+class StoredNet:
+    """A trained net, ready to predict, without torch."""
+
+    tensors: dict[str, NDArray[np.floating[Any]]]
+    activation: Activation
+
+    @classmethod
+    def from_bytes(cls, weights: bytes, activation: Activation) -> Self:
+        """Raises DamagedData where `weights` is no safetensors file."""
+        try:
+            return cls(safetensors.numpy.load(weights), activation)
+        except Exception as error:  # safetensors raises a class of its own for each kind of damage
+            raise DamagedData(f"weights must be a safetensors file, but reading says: {error}") from error
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """Class probabilities (N, classes) of raw images (N, …), pixels 0 to 255."""
+        return forward.predict(self.tensors, self.activation, images)
+
+    def milliseconds_per_image(self, images: NDArray[np.uint8]) -> float:
+        """The median time of one image at a time."""
+        times = []
+        for image in images:
+            began = time.perf_counter()
+            self.predict(image[np.newaxis])
+            times.append(time.perf_counter() - began)
+        return round(float(np.median(times)) * 1000, 4)
+
+
+def write_weights(folder: Path, weights: bytes) -> None:
+    _replace_folder(folder, {WEIGHTS: weights})
+
+
+def read_weights(folder: Path) -> bytes:
+    """Raises DamagedData where the folder has no weights."""
+    try:
+        return (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise DamagedData(
+            f"a model folder must hold {WEIGHTS}, but {folder.name} cannot be read: {error.strerror}"
+        ) from error
+
+
+def write_model(folder: Path, weights: bytes, config: ModelConfig, metrics: ModelMetrics) -> None:
+    """The whole folder or, after an interruption, none of it; an earlier one of the same name is replaced."""
+    files: dict[str, bytes] = {
+        WEIGHTS: weights,
+        "config.json": config.model_dump_json(indent=2).encode(),
+        "metrics.json": metrics.model_dump_json(indent=2).encode(),
+        "README.md": _card(config, metrics).encode(),
+    }
+    _replace_folder(folder, files)
+
+
+def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise Unavailable(f"the model folder {folder.name} cannot be written: {error.strerror}") from error
+
+
+def _card(config: ModelConfig, metrics: ModelMetrics) -> str:
+    rows: dict[str, Any] = {**config.hyperparameters.model_dump(exclude_none=True)}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    shape = "×".join(map(str, config.image_shape))
+    tested = ""
+    if metrics.test_accuracy is not None and metrics.test_interval is not None:
+        low, high = metrics.test_interval
+        tested = f"* sealed test set, read once: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})\n"
+    return f"""# {config.study}: {config.kind}
+
+A net of {config.parameters:,} parameters for {config.classes} classes of {config.dataset} images, {shape} pixels.
+
+* validation accuracy: {metrics.validation_accuracy:.4f} (this is what chose it, so it flatters)
+{tested}* trained {config.epochs} epochs with seed {config.seed}; the weights are those of epoch {config.best_epoch}
+
+| hyperparameter | value |
+|---|---|
+{table}
+
+`weights.safetensors` holds each layer's weight and bias, and the mean and deviation that normalise raw pixels (0 to 255).
+"""

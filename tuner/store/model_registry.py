@@ -1,0 +1,98 @@
+"""The models that were kept: rows here, files in a folder each under the models' folder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import Connection, Row, insert, select
+
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.spec import Spec
+from tuner.store import trials
+from tuner.store.clock import now
+from tuner.store.tables import models, studies
+
+
+class ModelMetrics(Spec):
+    validation_accuracy: float
+    test_accuracy: float | None = Field(
+        None, description="on the sealed test set, read once; null where it was not opened"
+    )
+    test_interval: tuple[float, float] | None = Field(None, description="Wilson's 95 % interval")
+    milliseconds_per_image: float | None = Field(None, description="one image at a time, one thread, numpy")
+
+
+@dataclass(frozen=True)
+class Model:
+    """`contender` is `default` or `trial-<number>`; `promoted` marks the study's winner."""
+
+    id: str
+    study_id: int
+    study: str
+    kind: str
+    contender: str
+    hyperparameters: Hyperparameters
+    parameters: int
+    metrics: ModelMetrics
+    sha256: str
+    promoted: bool
+    created_at: str
+
+
+def add_model(connection: Connection, model: Model) -> None:
+    """Writes nothing where the study's contender has its model already."""
+    known = select(models.c.id).filter_by(study_id=model.study_id, contender=model.contender)
+    if connection.execute(known).one_or_none() is not None:
+        return
+    values: dict[str, Any] = {
+        "id": model.id,
+        "study_id": model.study_id,
+        "kind": model.kind,
+        "contender": model.contender,
+        "hyperparameters": model.hyperparameters.model_dump(),
+        "parameters": model.parameters,
+        "metrics": model.metrics.model_dump(),
+        "sha256": model.sha256,
+        "promoted": model.promoted,
+        "created_at": model.created_at or now(),
+    }
+    connection.execute(insert(models).values(values))
+
+
+def find_model(connection: Connection, model_id: str) -> Model | None:
+    row = connection.execute(_query().where(models.c.id == model_id)).one_or_none()
+    return None if row is None else _model(row)
+
+
+def list_models(connection: Connection, before: str | None, limit: int, study_id: int | None = None) -> list[Model]:
+    """Models from the newest down, at most `limit`; `before` is the cursor `<created_at> <id>`."""
+    query = _query().order_by(models.c.created_at.desc(), models.c.id.desc()).limit(limit)
+    if study_id is not None:
+        query = query.where(models.c.study_id == study_id)
+    if before is not None:
+        created_at, _, model_id = before.partition(" ")
+        older = (models.c.created_at < created_at) | ((models.c.created_at == created_at) & (models.c.id < model_id))
+        query = query.where(older)
+    return [_model(row) for row in connection.execute(query)]
+
+
+def _query() -> Any:
+    ours = studies.join(trials.STUDIES, trials.STUDIES.c.study_id == studies.c.study_id)
+    on = models.join(ours, models.c.study_id == studies.c.study_id)
+    return select(models, studies.c.name).select_from(on).where(studies.c.deleted_at.is_(None))
+
+
+def _model(row: Row[Any]) -> Model:
+    return Model(
+        id=row.id,
+        study_id=row.study_id,
+        study=row.name,
+        kind=row.kind,
+        contender=row.contender,
+        hyperparameters=Hyperparameters.model_validate(row.hyperparameters),
+        parameters=row.parameters,
+        metrics=ModelMetrics.model_validate(row.metrics),
+        sha256=row.sha256,
+        promoted=row.promoted,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,88 @@
+"""Training runs that are no trials of the search: one for each stage, contender and seed; what a restart need not repeat."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from sqlalchemy import Connection, insert, select, update
+
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.store.tables import runs
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    COMPLETE = "complete"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+Stage = Literal["baseline", "promotion"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """`contender` is `default`, or `trial-<number>` of the search; `weights` names the run's folder among the models."""
+
+    id: int
+    stage: Stage
+    contender: str
+    seed: int
+    hyperparameters: Hyperparameters
+    parameters: int
+    state: RunState
+    validation_accuracy: float | None
+    best_epoch: int | None
+    seconds: float | None
+    cpu_seconds: float | None
+    weights: str | None
+    reason: str | None
+
+
+def start_run(
+    connection: Connection,
+    study_id: int,
+    stage: Stage,
+    contender: str,
+    seed: int,
+    hyperparameters: Hyperparameters,
+    parameters: int,
+) -> int:
+    """The run's id; the one of an earlier start, if it was interrupted."""
+    key = {"study_id": study_id, "stage": stage, "contender": contender, "seed": seed}
+    found = connection.execute(select(runs.c.id).filter_by(**key)).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    values = {
+        **key,
+        "hyperparameters": hyperparameters.model_dump(),
+        "parameters": parameters,
+        "state": RunState.RUNNING,
+    }
+    return int(connection.execute(insert(runs).values(values)).inserted_primary_key[0])  # type: ignore[index]
+
+
+def end_run(connection: Connection, run_id: int, state: RunState, **values: float | str | None) -> None:
+    connection.execute(update(runs).where(runs.c.id == run_id).values(state=state, **values))
+
+
+def load_runs(connection: Connection, study_id: int, stage: Stage) -> list[Run]:
+    rows = connection.execute(select(runs).filter_by(study_id=study_id, stage=stage).order_by(runs.c.id))
+    return [
+        Run(
+            id=row.id,
+            stage=row.stage,
+            contender=row.contender,
+            seed=row.seed,
+            hyperparameters=Hyperparameters.model_validate(row.hyperparameters),
+            parameters=row.parameters,
+            state=RunState(row.state),
+            validation_accuracy=row.validation_accuracy,
+            best_epoch=row.best_epoch,
+            seconds=row.seconds,
+            cpu_seconds=row.cpu_seconds,
+            weights=row.weights,
+            reason=row.reason,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,112 @@
+"""Studies: Optuna's row, and ours with what was asked for. A study without our row is foreign: made by another program."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.study import StudyDirection
+from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tuner.errors import Conflict
+from tuner.specs.study import StudySpec
+from tuner.store import jobs as job_rows
+from tuner.store import trials
+from tuner.store.clock import now
+from tuner.store.jobs import Job
+from tuner.store.tables import jobs, studies
+
+
+@dataclass(frozen=True)
+class Study:
+    """`spec` and `job` are None for a foreign study; `job` is the newest one."""
+
+    id: int
+    name: str
+    minimize: bool
+    spec: StudySpec | None
+    notes: tuple[str, ...]
+    created_at: str | None
+    job: Job | None
+
+
+def create_study(connection: Connection, spec: StudySpec, notes: list[str], total: int) -> int:
+    """Write the study and its first job, queued; answers the job's id. Raises Conflict where the name is taken."""
+    try:
+        study_id = trials.create_study(connection, spec.name, [StudyDirection.MAXIMIZE])
+    except IntegrityError as error:
+        raise Conflict(f"a study's name must be free, but {spec.name!r} is taken") from error
+    values = {
+        "study_id": study_id,
+        "name": spec.name,
+        "spec": spec.model_dump(mode="json"),
+        "notes": notes,
+        "created_at": now(),
+    }
+    connection.execute(insert(studies).values(values))
+    return job_rows.create_job(connection, study_id, "search", total)
+
+
+def find_study(connection: Connection, name: str) -> Study | None:
+    """By name, or a foreign study by `@<its Optuna study id>`."""
+    table = trials.STUDIES
+    by_id = name.startswith("@") and name[1:].isdecimal() and len(name) < 12
+    where = table.c.study_id == int(name[1:]) if by_id else table.c.study_name == name
+    row = connection.execute(_query().where(where)).one_or_none()
+    return None if row is None else _study(connection, row)
+
+
+def find_study_by_id(connection: Connection, study_id: int) -> Study | None:
+    row = connection.execute(_query().where(trials.STUDIES.c.study_id == study_id)).one_or_none()
+    return None if row is None else _study(connection, row)
+
+
+def name_of(connection: Connection, study_id: int) -> str:
+    """The name of a study that was made here, deleted or not."""
+    return str(connection.execute(select(studies.c.name).where(studies.c.study_id == study_id)).scalar_one())
+
+
+def list_studies(connection: Connection, before: int | None, limit: int) -> list[Study]:
+    """Studies from the newest down, foreign ones too, at most `limit`; `before` is an id."""
+    query = _query().order_by(trials.STUDIES.c.study_id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(trials.STUDIES.c.study_id < before)
+    return [_study(connection, row) for row in connection.execute(query)]
+
+
+def write_spec(connection: Connection, study_id: int, spec: StudySpec) -> None:
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(spec=spec.model_dump(mode="json")))
+
+
+def _query() -> Select[Any]:
+    theirs, ours = trials.STUDIES, studies
+    minimized = exists().where(
+        trials.DIRECTIONS.c.study_id == theirs.c.study_id,
+        trials.DIRECTIONS.c.objective == 0,
+        trials.DIRECTIONS.c.direction == StudyDirection.MINIMIZE,
+    )
+    same = and_(ours.c.study_id == theirs.c.study_id, ours.c.name == theirs.c.study_name)
+    columns = (
+        theirs.c.study_id,
+        theirs.c.study_name,
+        minimized.label("minimize"),
+        ours.c.spec,
+        ours.c.notes,
+        ours.c.created_at,
+    )
+    return select(*columns).outerjoin(ours, same).where(ours.c.deleted_at.is_(None))
+
+
+def _study(connection: Connection, row: Row[Any]) -> Study:
+    job = None
+    if row.spec is not None:
+        newest = select(func.max(jobs.c.id)).where(jobs.c.study_id == row.study_id).scalar_subquery()
+        job = connection.execute(select(jobs).where(jobs.c.id == newest)).one_or_none()
+    return Study(
+        id=row.study_id,
+        name=row.study_name,
+        minimize=bool(row.minimize),
+        spec=None if row.spec is None else StudySpec.model_validate(row.spec),
+        notes=tuple(row.notes or ()),
+        created_at=row.created_at,
+        job=job,
+    )

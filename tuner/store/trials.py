@@ -1,0 +1,244 @@
+"""Optuna's trial tables, written and read by plain SQL.
+
+What stock Optuna reads back equals what stock Optuna would have written; only the number of transactions differs. The tables
+are Optuna's own mapped ones, so their names, types and enums cannot drift from the installed version's.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages._rdb import models as optuna_models
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, delete, func, insert, select, update
+
+from tuner.store.clock import from_optuna, optuna_now
+
+STUDIES: Table = optuna_models.StudyModel.__table__
+DIRECTIONS: Table = optuna_models.StudyDirectionModel.__table__
+STUDY_USER_ATTRIBUTES: Table = optuna_models.StudyUserAttributeModel.__table__
+STUDY_SYSTEM_ATTRIBUTES: Table = optuna_models.StudySystemAttributeModel.__table__
+TRIALS: Table = optuna_models.TrialModel.__table__
+PARAMS: Table = optuna_models.TrialParamModel.__table__
+VALUES: Table = optuna_models.TrialValueModel.__table__
+REPORTS: Table = optuna_models.TrialIntermediateValueModel.__table__
+USER_ATTRIBUTES: Table = optuna_models.TrialUserAttributeModel.__table__
+SYSTEM_ATTRIBUTES: Table = optuna_models.TrialSystemAttributeModel.__table__
+
+_stored_value: Callable[[float], tuple[float | None, Any]] = optuna_models.TrialValueModel.value_to_stored_repr
+_value: Callable[[float | None, Any], float] = optuna_models.TrialValueModel.stored_repr_to_value
+_stored_report: Callable[[float], tuple[float | None, Any]] = (
+    optuna_models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+)
+_report: Callable[[float | None, Any], float] = (
+    optuna_models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+)
+LARGEST = sys.float_info.max
+
+_distribution: Callable[[str], BaseDistribution] = lru_cache(maxsize=4096)(json_to_distribution)
+
+
+def create_study(connection: Connection, name: str, directions: Sequence[StudyDirection]) -> int:
+    """The new study's id. Raises IntegrityError where the name is taken."""
+    study_id: int = connection.execute(insert(STUDIES).values(study_name=name)).inserted_primary_key[0]  # type: ignore[index]
+    rows = [{"study_id": study_id, "direction": d, "objective": i} for i, d in enumerate(directions)]
+    connection.execute(insert(DIRECTIONS), rows)
+    return study_id
+
+
+def start_trial(connection: Connection, study_id: int, trial: FrozenTrial) -> int:
+    """Write `trial` as RUNNING, with its number, parameters and attributes; answers its id."""
+    values = {"study_id": study_id, "number": trial.number, "state": TrialState.RUNNING, "datetime_start": optuna_now()}
+    trial_id: int = connection.execute(insert(TRIALS).values(values)).inserted_primary_key[0]  # type: ignore[index]
+    _insert(connection, PARAMS, _param_rows(trial_id, trial))
+    _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, trial.user_attrs))
+    _insert(connection, SYSTEM_ATTRIBUTES, _attribute_rows(trial_id, trial.system_attrs))
+    return trial_id
+
+
+def resume_trial(connection: Connection, trial_id: int, trial: FrozenTrial) -> bool:
+    """Set a WAITING trial RUNNING, with what it has gained since; False where it is not WAITING any more."""
+    values = {"state": TrialState.RUNNING, "datetime_start": optuna_now()}
+    waiting = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.WAITING)
+    if connection.execute(update(TRIALS).where(waiting).values(values)).rowcount != 1:
+        return False
+    connection.execute(delete(PARAMS).where(PARAMS.c.trial_id == trial_id))
+    _insert(connection, PARAMS, _param_rows(trial_id, trial))
+    _replace_attributes(connection, trial_id, trial)
+    return True
+
+
+def add_reports(connection: Connection, reports: Iterable[tuple[int, int, float]]) -> None:
+    """Write intermediate values: (trial id, step, value)."""
+    rows = []
+    for trial_id, step, value in reports:
+        stored, kind = _stored_report(value)
+        row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        rows.append(row)
+    _insert(connection, REPORTS, rows)
+
+
+def finish_trial(connection: Connection, trial_id: int, trial: FrozenTrial) -> bool:
+    """Write a RUNNING trial's end: state, values, attributes; False where it is not RUNNING any more."""
+    running = (TRIALS.c.trial_id == trial_id) & (TRIALS.c.state == TrialState.RUNNING)
+    values = {"state": trial.state, "datetime_complete": optuna_now()}
+    if connection.execute(update(TRIALS).where(running).values(values)).rowcount != 1:
+        return False
+    rows = []
+    for objective, value in enumerate(trial.values or ()):
+        stored, kind = _stored_value(value)
+        rows.append({"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind})
+    _insert(connection, VALUES, rows)
+    _replace_attributes(connection, trial_id, trial)
+    return True
+
+
+def release_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
+    """Set interrupted RUNNING trials WAITING under their numbers, with their parameters and without their reports."""
+    connection.execute(delete(REPORTS).where(REPORTS.c.trial_id.in_(trial_ids)))
+    running = TRIALS.c.trial_id.in_(trial_ids) & (TRIALS.c.state == TrialState.RUNNING)
+    connection.execute(update(TRIALS).where(running).values(state=TrialState.WAITING, datetime_start=None))
+
+
+def fail_trials(connection: Connection, trial_ids: Sequence[int], reason: str) -> None:
+    """End RUNNING and WAITING trials as FAIL with the user attribute `reason`."""
+    unfinished = TRIALS.c.trial_id.in_(trial_ids) & TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING])
+    values = {"state": TrialState.FAIL, "datetime_complete": optuna_now()}
+    connection.execute(update(TRIALS).where(unfinished).values(values))
+    rows = [row for trial_id in trial_ids for row in _attribute_rows(trial_id, {"reason": reason})]
+    _insert(connection, USER_ATTRIBUTES, rows)
+
+
+def study_system_attributes(connection: Connection, study_id: int) -> dict[str, Any]:
+    table = STUDY_SYSTEM_ATTRIBUTES
+    rows = connection.execute(select(table.c.key, table.c.value_json).where(table.c.study_id == study_id))
+    return {key: json.loads(value) for key, value in rows}
+
+
+def write_study_system_attributes(connection: Connection, study_id: int, attributes: Mapping[str, Any]) -> None:
+    """What some samplers keep on the study (quasi-random sequences their position)."""
+    table = STUDY_SYSTEM_ATTRIBUTES
+    connection.execute(delete(table).where(table.c.study_id == study_id, table.c.key.in_(list(attributes))))
+    rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+    _insert(connection, table, rows)
+
+
+def count_states(connection: Connection, study_ids: Sequence[int]) -> dict[int, dict[TrialState, int]]:
+    """Trials by study and state."""
+    counts: dict[int, dict[TrialState, int]] = {study_id: {} for study_id in study_ids}
+    query = (
+        select(TRIALS.c.study_id, TRIALS.c.state, func.count())
+        .where(TRIALS.c.study_id.in_(study_ids))
+        .group_by(TRIALS.c.study_id, TRIALS.c.state)
+    )
+    for study_id, state, count in connection.execute(query):
+        counts[study_id][state] = count
+    return counts
+
+
+def load_trials(connection: Connection, study_id: int) -> list[FrozenTrial]:
+    """All trials of a study in the order of their numbers, as `optuna.Study.get_trials` would answer them."""
+    return frozen(connection, connection.execute(_trial_rows(study_id).order_by(TRIALS.c.number)).all())
+
+
+def load_trial(connection: Connection, study_id: int, number: int) -> FrozenTrial | None:
+    rows = connection.execute(_trial_rows(study_id).where(TRIALS.c.number == number)).all()
+    return frozen(connection, rows)[0] if rows else None
+
+
+def best_trials(connection: Connection, study_id: int, minimize: bool, limit: int | None) -> list[FrozenTrial]:
+    """COMPLETE trials from the best value down; of equal values the earlier trial first."""
+    on = (VALUES.c.trial_id == TRIALS.c.trial_id) & (VALUES.c.objective == 0)
+    query = select(TRIALS).join(VALUES, on).where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.COMPLETE)
+    order = sortable_value().asc() if minimize else sortable_value().desc()
+    return frozen(connection, connection.execute(query.order_by(order, TRIALS.c.number).limit(limit)).all())
+
+
+def sortable_value() -> ColumnElement[Any]:
+    """The value, with the infinities, which Optuna stores by name, as the largest finite numbers."""
+    kinds = optuna_models.TrialValueModel.TrialValueType
+    infinite = (VALUES.c.value_type == kinds.INF_POS, LARGEST), (VALUES.c.value_type == kinds.INF_NEG, -LARGEST)
+    return case(*infinite, else_=VALUES.c.value)
+
+
+def unfinished_ids(connection: Connection, study_id: int) -> list[int]:
+    unfinished = TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING])
+    return list(
+        connection.execute(select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id, unfinished)).scalars()
+    )
+
+
+def count_trials(connection: Connection, study_id: int) -> int:
+    return int(connection.execute(select(func.count()).where(TRIALS.c.study_id == study_id)).scalar_one())
+
+
+def _trial_rows(study_id: int) -> Select[Any]:
+    return select(TRIALS).where(TRIALS.c.study_id == study_id)
+
+
+def frozen(connection: Connection, rows: Sequence[Row[Any]]) -> list[FrozenTrial]:
+    """The trials of the given rows of `trials`, in their order: five SELECTs, however many trials."""
+    ids = [row.trial_id for row in rows]
+
+    def by_trial(table: Table) -> dict[int, list[Row[Any]]]:
+        grouped = defaultdict(list)
+        for chunk in range(0, len(ids), 10_000):
+            query = select(table).where(table.c.trial_id.in_(ids[chunk : chunk + 10_000]))
+            for row in connection.execute(query.order_by(next(iter(table.primary_key)))):
+                grouped[row.trial_id].append(row)
+        return grouped
+
+    params, values, reports = by_trial(PARAMS), by_trial(VALUES), by_trial(REPORTS)
+    user, system = by_trial(USER_ATTRIBUTES), by_trial(SYSTEM_ATTRIBUTES)
+    trials = []
+    for row in rows:
+        i = row.trial_id
+        distributions = {p.param_name: _distribution(p.distribution_json) for p in params[i]}
+        trial = FrozenTrial(
+            number=row.number,
+            trial_id=i,
+            state=row.state,
+            value=None,
+            values=[_value(v.value, v.value_type) for v in sorted(values[i], key=lambda v: v.objective)] or None,
+            datetime_start=from_optuna(row.datetime_start),
+            datetime_complete=from_optuna(row.datetime_complete),
+            params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params[i]},
+            distributions=distributions,
+            user_attrs={a.key: json.loads(a.value_json) for a in user[i]},
+            system_attrs={a.key: json.loads(a.value_json) for a in system[i]},
+            intermediate_values={r.step: _report(r.intermediate_value, r.intermediate_value_type) for r in reports[i]},
+        )
+        trials.append(trial)
+    return trials
+
+
+def _param_rows(trial_id: int, trial: FrozenTrial) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": trial.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(trial.distributions[name]),
+        }
+        for name, value in trial.params.items()
+    ]
+
+
+def _attribute_rows(trial_id: int, attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+
+
+def _replace_attributes(connection: Connection, trial_id: int, trial: FrozenTrial) -> None:
+    for table, attributes in ((USER_ATTRIBUTES, trial.user_attrs), (SYSTEM_ATTRIBUTES, trial.system_attrs)):
+        connection.execute(delete(table).where(table.c.trial_id == trial_id))
+        _insert(connection, table, _attribute_rows(trial_id, attributes))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
