@@ -1,0 +1,33 @@
+# make run    set up, start the service, run the MNIST quickstart through REST, keep serving
+# make test   set up, pass all tests
+# make lint   style, types, floors
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint setup clean
+
+run: setup
+	$(BIN)/tuner serve --quickstart
+
+test: .venv/.tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: .venv/.service
+
+.venv/.service: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.tests: .venv/.service
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,82 @@
+"""Real parts for the tests: databases, a browser, a service. What cannot be had here skips, unless TUNER_REQUIRE names it."""
+
+import glob
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from tuner.store.database import migrate, open_database
+
+REQUIRED = os.environ.get("TUNER_REQUIRE", "").split(",")
+
+
+def missing(component: str, reason: str) -> None:
+    """Skip the test, or fail it where the environment promises the component."""
+    if component in REQUIRED:
+        pytest.fail(f"TUNER_REQUIRE names {component}, but {reason}")
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own, with the superuser `tuner`."""
+    programs = [shutil.which("pg_ctl"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/pg_ctl"))]
+    pg_ctl = next((Path(program).resolve() for program in programs if program), None)
+    if pg_ctl is None:
+        missing("postgres", "PostgreSQL's programs are not installed")
+        raise AssertionError
+    home, port = tmp_path_factory.mktemp("postgres"), free_port()
+    # PostgreSQL refuses to run as root; its package has made a user for it.
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_user:
+        for folder in (home, *home.parents[:2]):
+            folder.chmod(0o755)
+        shutil.chown(home, "postgres")
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=home)
+
+    run(str(pg_ctl.with_name("initdb")), "-D", f"{home}/data", "-U", "tuner", "--auth=trust", "--no-sync", "-E", "UTF8")
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
+    run(str(pg_ctl), "-D", f"{home}/data", "-l", f"{home}/log", "-o", options, "-w", "start")
+    yield f"postgresql+psycopg://tuner@127.0.0.1:{port}"
+    run(str(pg_ctl), "-D", f"{home}/data", "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'tuner.db'}"
+        return
+    server: str = request.getfixturevalue("postgres")
+    name = f"test_{os.urandom(6).hex()}"
+    admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield f"{server}/{name}"
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on a database with all tables."""
+    engine = open_database(database_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()

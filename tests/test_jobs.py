@@ -1,0 +1,117 @@
+import pytest
+from sqlalchemy import Engine, select
+
+from tuner.errors import Conflict, LeaseLost
+from tuner.runner.runner import LEASE_SECONDS, LeaseWatch
+from tuner.specs.study import StudySpec
+from tuner.store import jobs, studies
+from tuner.store.database import reading, writing
+from tuner.store.jobs import Job, JobState, Lease, Progress
+from tuner.store.tables import studies as studies_table
+
+
+def post(engine: Engine, name: str = "a") -> int:
+    with writing(engine) as connection:
+        return studies.create_study(connection, StudySpec(name=name), [], 60)
+
+
+def job_of(engine: Engine, job_id: int) -> Job:
+    with reading(engine) as connection:
+        job = jobs.find_job(connection, job_id)
+    assert job is not None
+    return job
+
+
+def claim(engine: Engine, expired: list[Job] | None = None) -> Lease:
+    lease = jobs.claim(engine, "runner", expired or [])
+    assert lease is not None
+    return lease
+
+
+def test_a_queued_job_is_claimed_once(engine: Engine) -> None:
+    """The oldest queued job goes to the first runner that asks, and to no other."""
+    first, second = post(engine, "a"), post(engine, "b")
+    assert [claim(engine).job_id, claim(engine).job_id] == [first, second]
+    assert jobs.claim(engine, "late", []) is None
+
+
+def test_a_taken_name_leaves_nothing_behind(engine: Engine) -> None:
+    """A second study of one name is refused, and neither a row of ours nor a job remains of it."""
+    post(engine)
+    with pytest.raises(Conflict, match="'a' is taken"):
+        post(engine)
+    with reading(engine) as connection:
+        assert len(connection.execute(select(studies_table)).all()) == 1
+        assert len(jobs.list_jobs(connection, None, None, 10)) == 1
+
+
+def test_a_runner_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
+    """After another runner has taken a job over, the first one's transaction is refused before it writes."""
+    job_id = post(engine)
+    zombie = claim(engine)
+    owner = claim(engine, [job_of(engine, job_id)])
+    with pytest.raises(LeaseLost, match="belongs to another runner"), jobs.fenced(engine, zombie) as connection:
+        jobs.report_progress(connection, zombie, Progress("search", 7, 60, None), 1.0)
+    assert job_of(engine, job_id).progress_done == 0
+    with jobs.fenced(engine, owner) as connection:
+        jobs.report_progress(connection, owner, Progress("search", 8, 60, None), 1.0)
+    assert (job_of(engine, job_id).progress_done, job_of(engine, job_id).attempt) == (8, 2)
+
+
+def test_a_heartbeat_that_moves_keeps_its_lease(engine: Engine) -> None:
+    """A takeover that was decided on an old heartbeat finds the job alive and leaves it."""
+    job_id = post(engine)
+    lease = claim(engine)
+    stale = job_of(engine, job_id)
+    with jobs.fenced(engine, lease):
+        pass
+    assert jobs.claim(engine, "other", [stale]) is None
+
+
+def test_a_lease_expires_by_the_watchers_own_clock(engine: Engine) -> None:
+    """Only a heartbeat that this watch itself has seen standing still for the lease's length is expired."""
+    job_id = post(engine)
+    lease = claim(engine)
+    watch = LeaseWatch()
+    assert watch.expired([job_of(engine, job_id)], 1000.0) == []
+    assert watch.expired([job_of(engine, job_id)], 1000.0 + LEASE_SECONDS - 0.1) == []
+    with jobs.fenced(engine, lease):
+        pass
+    assert watch.expired([job_of(engine, job_id)], 1000.0 + LEASE_SECONDS) == []
+    assert [job.id for job in watch.expired([job_of(engine, job_id)], 1000.0 + 2 * LEASE_SECONDS)] == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("state", "act", "expected"),
+    [
+        (JobState.QUEUED, jobs.pause, (JobState.PAUSED, None)),
+        (JobState.QUEUED, jobs.cancel, (JobState.CANCELLED, None)),
+        (JobState.QUEUED, jobs.resume, None),
+        (JobState.RUNNING, jobs.pause, (JobState.RUNNING, "pause")),
+        (JobState.RUNNING, jobs.cancel, (JobState.RUNNING, "cancel")),
+        (JobState.RUNNING, jobs.resume, None),
+        (JobState.PAUSED, jobs.resume, (JobState.QUEUED, None)),
+        (JobState.PAUSED, jobs.cancel, (JobState.CANCELLED, None)),
+        (JobState.PAUSED, jobs.pause, None),
+        (JobState.CANCELLED, jobs.resume, None),
+        (JobState.SUCCEEDED, jobs.cancel, None),
+        (JobState.FAILED, jobs.pause, None),
+    ],
+)
+def test_what_a_user_may_ask(engine: Engine, state: JobState, act, expected) -> None:  # type: ignore[no-untyped-def]
+    """Each state allows what makes sense in it and refuses the rest, naming the state."""
+    job_id = post(engine)
+    if state is not JobState.QUEUED:
+        lease = claim(engine)
+        if state is not JobState.RUNNING:
+            with jobs.fenced(engine, lease) as connection:
+                jobs.end_job(connection, lease, state)
+    with writing(engine) as connection:
+        job = jobs.find_job(connection, job_id)
+        if expected is None:
+            with pytest.raises(Conflict, match=f"job {job_id} is {state}"):
+                act(connection, job)
+            return
+        act(connection, job)
+    job = job_of(engine, job_id)
+    assert (job.state, job.request) == expected
