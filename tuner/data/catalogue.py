@@ -1,0 +1,107 @@
+"""The data sets this installation has.
+
+root/<name>/dataset.json        StoredDataset: shape, classes, counts, checksums
+root/<name>/train_images.npy    (count, *image_shape) uint8
+root/<name>/train_labels.npy    (count,) uint8
+root/<name>/test_images.npy     sealed: only `tuner.data.sealed` reads these two as images and labels
+root/<name>/test_labels.npy
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from tuner.data.installation import MNIST, StoredDataset, install_mnist
+from tuner.errors import DamagedData, NotFound
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in `folder`; `checksum` is of the arrays' bytes, so it names the images wherever they lie."""
+
+    name: str
+    folder: Path
+    image_shape: tuple[int, ...]
+    classes: int
+    train_count: int
+    test_count: int
+    checksum: str
+
+    @property
+    def inputs(self) -> int:
+        """Pixels of one image."""
+        return math.prod(self.image_shape)
+
+
+def describe(name: str, root: Path) -> Dataset:
+    """What is known of a data set without reading an image or installing anything. Raises NotFound for an unknown name."""
+    return _dataset(name, root, MNIST if name == "mnist" else _read_description(name, root))
+
+
+def open_dataset(name: str, root: Path) -> Dataset:
+    """The data set, with every file under `root` there and its checksum verified; MNIST is installed on first use.
+
+    Raises NotFound for an unknown name, DamagedData naming the file, Unavailable where `root` cannot be written.
+    """
+    if name == "mnist" and not (root / name).exists():
+        install_mnist(root)
+    stored = _read_description(name, root)
+    if name == "mnist" and stored.checksum != MNIST.checksum:
+        raise DamagedData(f"{root / name}: MNIST has the checksum {MNIST.checksum}, but got {stored.checksum}")
+    for file, expected in stored.files.items():
+        _verify(root / name / file, expected)
+    return _dataset(name, root, stored)
+
+
+def training_images(dataset: Dataset) -> Pixels:
+    """The training images (count, *image_shape), memory-mapped and read-only."""
+    return _memory_map(dataset.folder / "train_images.npy")
+
+
+def training_labels(dataset: Dataset) -> Pixels:
+    """The training images' labels (count,), memory-mapped and read-only."""
+    return _memory_map(dataset.folder / "train_labels.npy")
+
+
+def _dataset(name: str, root: Path, stored: StoredDataset) -> Dataset:
+    return Dataset(
+        name=name,
+        folder=root / name,
+        image_shape=stored.image_shape,
+        classes=stored.classes,
+        train_count=stored.train_count,
+        test_count=stored.test_count,
+        checksum=stored.checksum,
+    )
+
+
+def _read_description(name: str, root: Path) -> StoredDataset:
+    path = root / name / "dataset.json"
+    # A name comes from outside; it must not lead out of the root.
+    if path.parent.parent != root or name.startswith(".") or not path.exists():
+        raise NotFound(f"no data set is named {name!r}")
+    try:
+        return StoredDataset.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DamagedData(f"{path}: must describe a data set, but {error.errors()[0]['msg']}") from error
+
+
+def _verify(path: Path, expected: str) -> None:
+    if not path.exists():
+        raise DamagedData(f"{path}: is missing")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise DamagedData(f"{path}: must have the SHA-256 {expected}, but got {found}")
+
+
+def _memory_map(path: Path) -> Pixels:
+    mapped: Pixels = np.load(path, mmap_mode="r")
+    return mapped

@@ -1,0 +1,63 @@
+"""How the training images are divided: once, stratified by class, the same for everyone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuner.errors import InvalidInput
+
+SEED = 20_101
+"""Fixed, so that two studies, and two versions of this program, speak of the same images."""
+
+VALIDATION_SHARE = 1 / 6
+
+Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Positions among the training images, each in one of the two parts.
+
+    Any contiguous slice of either order holds the classes in their overall shares, to within about one image a class. So a
+    prefix is a stratified subset, and a smaller one is part of every larger one.
+    """
+
+    train: Indices
+    validation: Indices
+
+
+def partition(labels: np.ndarray[Any, Any]) -> Partition:
+    """The partition of images with these `labels` (count,), whole numbers from 0: one sixth is validation."""
+    order = _stratified_order(labels, np.random.Generator(np.random.PCG64(SEED)))
+    cut, _ = part_sizes(len(labels))
+    return Partition(train=order[:cut], validation=order[cut:])
+
+
+def part_sizes(count: int) -> tuple[int, int]:
+    """How many of `count` training images are for training, and how many for validation."""
+    validation = round(count * VALIDATION_SHARE)
+    return count - validation, validation
+
+
+def _stratified_order(labels: np.ndarray[Any, Any], generator: np.random.Generator) -> Indices:
+    """All positions, random within a class, the classes spread evenly: the k-th of n images of a class stands at (k + ½) / n."""
+    by_class = np.lexsort((generator.random(len(labels)), labels))
+    _, first, count = np.unique(labels[by_class], return_index=True, return_counts=True)
+    rank = np.arange(len(labels)) - np.repeat(first, count)
+    place = (rank + 0.5) / np.repeat(count, count)
+    return by_class[np.argsort(place, kind="stable")]
+
+
+def search_slices(count: int, train: int, validation: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Half-open ranges of the train order of `count` images: what a search trains on, and what it is judged on.
+
+    The validation images come from the end, which no training prefix reaches. Where both do not fit, the training part is cut
+    down; a part that would not fit alone raises InvalidInput.
+    """
+    if train > count:
+        raise InvalidInput(f"subset.train must be at most {count} images, but got {train}", ("subset", "train"))
+    if validation >= count:
+        rule = f"subset.validation must leave at least one of {count} images to train on"
+        raise InvalidInput(f"{rule}, but got {validation}", ("subset", "validation"))
+    return (0, min(train, count - validation)), (count - validation, count)
