@@ -1,0 +1,90 @@
+"""The net: a multilayer perceptron on raw pixels.
+
+Special about it: it scales its pixels itself, so that weights and hyperparameters are all that is needed to use it; its
+initialisation and its dropout draw from a generator of its own; it gives every layer's output when asked.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tuner.nets.dropout import dropout_mask
+from tuner.nets.pixel_scale import PixelScale
+from tuner.specs.hyperparameters import Activation, Hyperparameters
+
+
+class MLP(nn.Module):
+    """`depth` hidden layers of `width` units, and a linear output layer.
+
+    Layer k computes weights[k] x + biases[k]; a maxout layer has `maxout_pieces` times as many rows, piece by piece. Dropout
+    is in force in training mode only.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        classes: int,
+        hyperparameters: Hyperparameters,
+        generator: torch.Generator,
+        scale: PixelScale = PixelScale(0.0, 1.0),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.hyperparameters, self.scale = hyperparameters, scale
+        self._generator = generator
+        self._pieces = hyperparameters.maxout_pieces or 1
+        sizes = [inputs] + [hyperparameters.width] * hyperparameters.depth
+        hidden = [
+            _initial(self._pieces * rows, columns, hyperparameters.activation, generator)
+            for columns, rows in pairwise(sizes)
+        ]
+        # Outputs of variance 1 / width: the first predictions are nearly uniform whatever the width (Yang & Hu 2021).
+        output = torch.randn(classes, sizes[-1], generator=generator) / sizes[-1]
+        self.weights = nn.ParameterList([*hidden, output])
+        self.biases = nn.ParameterList([torch.zeros(len(weight)) for weight in self.weights])
+        # The same parameters, as plain lists: iterating a ParameterList takes longer than a small layer's arithmetic.
+        *self._hidden, self._output = zip(self.weights, self.biases, strict=True)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (batch, classes) of raw pixels 0 to 255, (batch, *image_shape) or (batch, inputs)."""
+        return self.layers(pixels)[-1]
+
+    def layers(self, pixels: Tensor) -> list[Tensor]:
+        """The output of each hidden layer (batch, width), then the logits (batch, classes)."""
+        h = self.hyperparameters
+        x = self._drop(self._scale(pixels), h.input_dropout)
+        outputs = []
+        for weight, bias in self._hidden:
+            x = self._drop(self._activate(F.linear(x, weight, bias)), h.dropout)
+            outputs.append(x)
+        return [*outputs, F.linear(x, *self._output)]
+
+    def _scale(self, pixels: Tensor) -> Tensor:
+        # Converted first: arithmetic between bytes and floats is several times slower.
+        return pixels.flatten(1).to(torch.float32, copy=True).sub_(self.scale.mean).mul_(1 / self.scale.deviation)
+
+    def _activate(self, z: Tensor) -> Tensor:
+        if self.hyperparameters.activation == "maxout":
+            return torch.amax(z.view(len(z), self._pieces, -1), 1)  # Goodfellow et al. 2013, section 3
+        return _ACTIVATIONS[self.hyperparameters.activation](z)
+
+    def _drop(self, x: Tensor, share: float) -> Tensor:
+        if not self.training or share == 0:
+            return x
+        return x * dropout_mask(x.shape, share, self._generator)
+
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+}
+
+
+def _initial(rows: int, columns: int, activation: Activation, generator: torch.Generator) -> Tensor:
+    """Normal weights that keep the signal's variance: He et al. 2015, eq. 10, for relu and maxout; else Glorot & Bengio 2010."""
+    variance = 2 / columns if activation in ("relu", "maxout") else 2 / (rows + columns)
+    return torch.randn(rows, columns, generator=generator) * math.sqrt(variance)

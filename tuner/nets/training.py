@@ -1,0 +1,204 @@
+"""Training one net: a function of its arguments, the same bit for bit whenever it is called with them.
+
+The caller decides on threads: `torch.set_num_threads(1)`, since sums over several threads may differ from sums over one.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tuner.errors import TunerError
+from tuner.nets.evaluation import validate
+from tuner.nets.learning_rate import rate_factor
+from tuner.nets.losses import LOSSES
+from tuner.nets.mlp import MLP
+from tuner.nets.optimizers import Optimizer
+from tuner.nets.pixel_scale import pixel_scale
+from tuner.nets.progress import Progress, Run
+from tuner.nets.shifts import ShiftedImages
+from tuner.nets.training_data import TrainingData
+from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
+
+OnEpoch = Callable[[EpochRecord, Callable[[], bytes]], None]
+"""Gets the record of the epoch that has ended, and a function that makes a checkpoint of the run as it stands."""
+
+
+class TrainingDiverged(TunerError):
+    """A loss or a gradient became NaN or infinite."""
+
+    def __init__(self, epoch: int, reason: str) -> None:
+        super().__init__(f"training diverged in epoch {epoch}: {reason}")
+        self.epoch, self.reason = epoch, reason
+
+
+class TrainingStopped(TunerError):
+    """`should_stop` said so."""
+
+
+@dataclass(frozen=True)
+class TrainedNet:
+    net: MLP
+    """In evaluation mode, with the weights of the best epoch."""
+    records: tuple[EpochRecord, ...]
+    best_epoch: int
+    """The epoch of the best validation accuracy; the last of several."""
+    seconds: float
+    """Wall-clock, of training and validation, without the time spent in `on_epoch`."""
+    cpu_seconds: float
+    """Of the process, over the same time."""
+
+
+def train(
+    hyperparameters: Hyperparameters,
+    data: TrainingData,
+    *,
+    classes: int,
+    epochs: int,
+    seed: int,
+    decay: bool = False,
+    patience: int | None = None,
+    on_epoch: OnEpoch = lambda record, checkpoint: None,  # noqa: ARG005
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint: bytes | None = None,
+) -> TrainedNet:
+    """A net trained for `epochs` epochs, or until `patience` epochs brought no better validation accuracy.
+
+    With `decay` the learning rate warms up and then falls to 0 over the `epochs`. A run given the `checkpoint` of an earlier call
+    with the same arguments goes on after that epoch as if nothing had happened.
+
+    Raises TrainingDiverged at the batch where a loss or a gradient is no longer finite, TrainingStopped before the batch at which
+    `should_stop` answers True, InvalidInput for shifts of images that are not (height, width).
+    """
+    clock = _Clock()
+    generator = torch.Generator().manual_seed(seed)
+    net = MLP(
+        data.inputs, classes, hyperparameters, generator, pixel_scale(hyperparameters.normalisation, data.moments)
+    )
+    run = Run(hyperparameters=hyperparameters, seed=seed, decay_epochs=epochs if decay else None)
+    progress = Progress(run, net, Optimizer(net), generator)
+    if checkpoint is not None:
+        progress.restore(checkpoint)
+    batches = _Batches(data, hyperparameters, generator)
+    steps = epochs * batches.per_epoch if decay else None
+    while progress.epoch < epochs and (patience is None or progress.epochs_without_gain < patience):
+        epoch = progress.epoch + 1
+        fit = _train_epoch(progress, batches, steps, should_stop)
+        validation = validate(net, data.validation_images, data.validation_labels, LOSSES[hyperparameters.loss])
+        if not math.isfinite(validation.loss):
+            raise TrainingDiverged(epoch, f"the validation loss became {validation.loss}")
+        seconds, cpu_seconds = clock.lap()
+        record = EpochRecord(
+            epoch=epoch,
+            train_loss=fit.loss,
+            train_accuracy=fit.accuracy,
+            validation_loss=validation.loss,
+            validation_accuracy=validation.accuracy,
+            gradient_norm_first=fit.gradient_norm_first,
+            gradient_norm_last=fit.gradient_norm_last,
+            dead_units=validation.dead_units,
+            learning_rate=fit.learning_rate,
+            seconds=seconds,
+        )
+        progress.add(record, cpu_seconds)
+        on_epoch(record, progress.to_bytes)
+        clock.lap()
+    progress.restore_best()
+    net.eval()
+    return TrainedNet(
+        net=net,
+        records=tuple(progress.records),
+        best_epoch=progress.best_epoch,
+        seconds=sum(record.seconds for record in progress.records),
+        cpu_seconds=progress.cpu_seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One epoch of training: means over its images, or over its batches for the gradient norms."""
+
+    loss: float
+    accuracy: float
+    gradient_norm_first: float
+    gradient_norm_last: float
+    learning_rate: float
+
+
+def _train_epoch(progress: Progress, batches: "_Batches", steps: int | None, should_stop: Callable[[], bool]) -> _Fit:
+    net, h = progress.net, progress.net.hyperparameters
+    loss_of, learning_rate = LOSSES[h.loss], h.learning_rate
+    weights, biases = list(net.weights), list(net.biases)
+    step = progress.epoch * batches.per_epoch
+    total = norm_first = norm_last = 0.0
+    answers, truths = [], []
+    net.train()
+    for images, labels in batches:
+        if should_stop():
+            raise TrainingStopped(f"stopped in epoch {progress.epoch + 1}")
+        logits = net(images)
+        loss = loss_of(logits, labels)
+        gradients = torch.autograd.grad(loss, weights + biases)
+        first, last = gradients[0], gradients[len(weights) - 1]
+        figures = (loss.item(), torch.linalg.vector_norm(first).item(), torch.linalg.vector_norm(last).item())
+        if not all(map(math.isfinite, figures)):
+            names = ("training loss", "first layer's gradient norm", "last layer's gradient norm")
+            reasons = (
+                f"the {name} became {value}"
+                for name, value in zip(names, figures, strict=True)
+                if not math.isfinite(value)
+            )
+            raise TrainingDiverged(progress.epoch + 1, next(reasons))
+        if steps is not None:
+            learning_rate = h.learning_rate * rate_factor(step, steps)
+        progress.optimizer.step(gradients, learning_rate)
+        step += 1
+        total += figures[0] * len(labels)
+        answers.append(logits.detach())
+        truths.append(labels)
+        norm_first += figures[1]
+        norm_last += figures[2]
+    return _Fit(
+        loss=total / batches.count,
+        accuracy=(torch.cat(answers).argmax(1) == torch.cat(truths)).sum().item() / batches.count,
+        gradient_norm_first=norm_first / batches.per_epoch,
+        gradient_norm_last=norm_last / batches.per_epoch,
+        learning_rate=learning_rate,
+    )
+
+
+class _Batches:
+    """The training images and labels in batches; each iteration is one epoch in a new order, the last batch may be smaller."""
+
+    _images: Callable[[Tensor], Tensor]
+
+    def __init__(self, data: TrainingData, hyperparameters: Hyperparameters, generator: torch.Generator) -> None:
+        self.count = len(data.train_images)
+        self.per_epoch = math.ceil(self.count / hyperparameters.batch_size)
+        self._size, self._generator = hyperparameters.batch_size, generator
+        self._labels = data.train_labels
+        if hyperparameters.shift_pixels:
+            self._images = ShiftedImages(data.train_images, hyperparameters.shift_pixels, generator).batch
+        else:
+            self._images = partial(data.train_images.flatten(1).index_select, 0)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for index in torch.split(torch.randperm(self.count, generator=self._generator), self._size):
+            yield self._images(index), self._labels.index_select(0, index)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def lap(self) -> tuple[float, float]:
+        """Wall-clock and CPU seconds of this process since the last lap."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        since = wall - self._wall, cpu - self._cpu
+        self._wall, self._cpu = wall, cpu
+        return since
