@@ -37,9 +37,10 @@ class LocalExecutor:
         return len(self._dispatcher.seats)
 
     @property
-    def worker_pids(self) -> list[int]:
-        """The workers that are ready or at work."""
-        return [worker.pid for seat in self._dispatcher.seats if (worker := seat.worker) and seat.ready]
+    def workers(self) -> dict[int, str | None]:
+        """The process ids of the workers that are up, and the key of the task that each is running."""
+        up = [(seat.worker, seat.assignment) for seat in self._dispatcher.seats if seat.ready]
+        return {worker.pid: running.task.key if running else None for worker, running in up if worker}
 
     def submit(self, task: Task, deliver: Callable[[Event], None]) -> None:
         """As the protocol says. An error that `deliver` raises is logged, and the task goes on."""

@@ -1,0 +1,209 @@
+"""Local workers are processes: what happens when one is killed, and that none is left behind."""
+
+import dataclasses
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from test_executor import PATIENCE, Listener, endless_task, occupy, short_task, stop_all, write_digits
+
+from tuner.executors.dispatcher import FAILED_STARTS
+from tuner.executors.local import LocalExecutor
+from tuner.executors.protocol import Lost, Task, Trained
+from tuner.executors.worker import NICENESS
+
+
+def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+def ended(processes: list[psutil.Process]) -> bool:
+    """Whether none of them runs; one that nobody waits for stays as a zombie, and has ended too."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def workers(executor: LocalExecutor) -> list[psutil.Process]:
+    """All of them, ready."""
+    wait_until(lambda: len(executor.workers) == executor.slots)
+    return [psutil.Process(pid) for pid in executor.workers]
+
+
+def worker_of(executor: LocalExecutor, key: str) -> psutil.Process:
+    (pid,) = (pid for pid, running in executor.workers.items() if running == key)
+    return psutil.Process(pid)
+
+
+def child_of_this_process(command: str) -> psutil.Process:
+    (child,) = (child for child in psutil.Process().children() if command in " ".join(child.cmdline()))
+    return child
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[LocalExecutor]:
+    with closing(LocalExecutor(slots=2)) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return short_task(write_digits(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture
+def endless(short: Task) -> Task:
+    return endless_task(short.data)
+
+
+def test_workers_are_kept_nice_and_deaf_to_ctrl_c(executor: LocalExecutor, short: Task) -> None:
+    before = workers(executor)
+    assert [process.nice() for process in before] == [psutil.Process().nice() + NICENESS] * executor.slots
+    for process in before:
+        process.send_signal(signal.SIGINT)
+    listeners = [Listener() for _ in range(2 * executor.slots)]
+    for listener in listeners:
+        executor.submit(short, listener)
+    assert all(isinstance(listener.until_end()[-1], Trained) for listener in listeners)
+    assert workers(executor) == before
+
+
+def test_a_stop_is_obeyed_not_enforced(executor: LocalExecutor, endless: Task) -> None:
+    before = workers(executor)
+    stop_all(executor, occupy(executor, endless))
+    assert workers(executor) == before
+
+
+def test_a_worker_that_does_not_obey_a_stop_is_killed(executor: LocalExecutor, endless: Task, short: Task) -> None:
+    before = workers(executor)
+    running = occupy(executor, endless)
+    for process in before:
+        process.suspend()
+    stop_all(executor, running)
+    wait_until(lambda: ended(before))
+    executor.submit(short, listener := Listener())
+    assert isinstance(listener.until_end()[-1], Trained)
+
+
+def test_a_killed_worker_loses_its_own_task_only(executor: LocalExecutor, endless: Task, short: Task) -> None:
+    (killed, lost), (spared, kept) = occupy(executor, endless).items()
+    executor.submit(dataclasses.replace(short, key="waiting"), waiting := Listener())
+    victim = worker_of(executor, killed)
+    victim.kill()
+    end = lost.until_end()[-1]
+    assert isinstance(end, Lost)
+    assert (end.key, end.why) == (killed, "killed")
+    assert "SIGKILL" in end.detail
+    assert str(victim.pid) in end.detail
+    assert isinstance(waiting.until_end()[-1], Trained), "the slot is filled again"
+    stop_all(executor, {spared: kept})
+
+
+def test_an_idle_worker_that_dies_is_replaced(executor: LocalExecutor, short: Task) -> None:
+    before = workers(executor)
+    for process in before:
+        process.kill()
+    wait_until(lambda: executor.workers.keys().isdisjoint(process.pid for process in before))
+    listeners = [Listener() for _ in workers(executor)]
+    for listener in listeners:
+        executor.submit(short, listener)
+    assert all(isinstance(listener.until_end()[-1], Trained) for listener in listeners)
+
+
+def test_a_killed_fork_server_loses_each_running_task_once_and_comes_up_again(
+    executor: LocalExecutor, endless: Task, short: Task
+) -> None:
+    """Its children outlive it, and nobody could wait for them: they are ended too."""
+    before = workers(executor)
+    running = occupy(executor, endless)
+    executor.submit(short, waiting := Listener())
+    child_of_this_process("multiprocessing.forkserver").kill()
+    for key, listener in running.items():
+        end = listener.until_end()[-1]
+        assert isinstance(end, Lost)
+        assert (end.key, end.why) == (key, "killed")
+        assert "fork server" in end.detail
+    assert isinstance(waiting.until_end()[-1], Trained)
+    wait_until(lambda: ended(before))
+    assert all(listener.silent() for listener in running.values())
+
+
+@pytest.mark.filterwarnings("ignore:resource_tracker:UserWarning")
+def test_a_killed_resource_tracker_disturbs_nothing(executor: LocalExecutor, short: Task) -> None:
+    """It is started again by multiprocessing when next a worker is."""
+    first, *_ = workers(executor)
+    child_of_this_process("multiprocessing.resource_tracker").kill()
+    first.kill()
+    wait_until(lambda: first.pid not in executor.workers)
+    workers(executor)
+    executor.submit(short, listener := Listener())
+    assert isinstance(listener.until_end()[-1], Trained)
+    assert child_of_this_process("multiprocessing.resource_tracker").is_running()
+
+
+def test_workers_that_cannot_start_are_tried_ever_more_rarely_and_waiting_tasks_are_given_up(
+    short: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(LocalExecutor(slots=2, module="tuner.executors.no_such_module")) as executor:
+        executor.submit(short, listener := Listener())
+        end = listener.next()
+        assert isinstance(end, Lost)
+        assert end.why == "killed"
+        assert "exit code 1" in end.detail
+        tries = caplog.text.count("did not start")
+        assert tries <= executor.slots * (FAILED_STARTS + 1)
+
+
+def test_close_leaves_no_worker(endless: Task) -> None:
+    executor = LocalExecutor(slots=2)
+    processes = workers(executor)
+    occupy(executor, endless)
+    executor.close()
+    wait_until(lambda: ended(processes), seconds=2.0)
+
+
+def test_close_does_not_wait_for_workers_that_are_starting() -> None:
+    children = set(psutil.Process().children(recursive=True))
+    executor = LocalExecutor(slots=2)
+    executor.close()
+    wait_until(lambda: ended(list(set(psutil.Process().children(recursive=True)) - children)))
+
+
+OWNER = """
+import pickle, sys, time
+from tuner.executors.local import LocalExecutor
+
+executor = LocalExecutor(slots=2)
+for task in pickle.load(sys.stdin.buffer):
+    executor.submit(task, lambda event: print(event.key, flush=True))
+time.sleep(60)
+"""
+
+
+def test_a_killed_owner_leaves_no_process(endless: Task) -> None:
+    """Workers in the midst of training and the fork server end by themselves."""
+    tasks = [dataclasses.replace(endless, key=key) for key in "ab"]
+    with subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        assert owner.stdin
+        assert owner.stdout
+        owner.stdin.write(pickle.dumps(tasks))
+        owner.stdin.close()
+        seen: set[bytes] = set()
+        while len(seen) < len(tasks):
+            seen.add(owner.stdout.readline())
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert len(family) == 4, "two workers, the fork server and the resource tracker"
+        owner.kill()
+        wait_until(lambda: ended(family), seconds=3.0)
+
+
+def test_the_process_of_the_executor_does_not_load_torch() -> None:
+    light = "import sys, tuner.executors.local; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", light], check=False).returncode == 0
