@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from api import problems
 from api.dashboard import make_dashboard
 from api.routes import health, jobs, models, studies, trials
-from api.security import Gate, check_address
+from api.security import Gate, check_address, read_token
 from tuner import __version__
 from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
@@ -22,6 +22,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The service's app. Raises InvalidInput where the settings would let everybody in, Unavailable without a database."""
     settings = settings or Settings()
     check_address(settings)
+    token = read_token(settings.token_file) if settings.token_file is not None else None
     engine = open_database(settings.database_url)
     migrate(engine)
     app = FastAPI(
@@ -37,5 +38,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
     app.router.default = make_dashboard(settings.database_url)
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Gate, settings=settings, token=token)
     return app

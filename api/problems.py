@@ -63,9 +63,17 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
+    """Every error of the app's is a problem, in its answers and in its OpenAPI document."""
+    app.openapi = lambda: _with_problem(FastAPI.openapi(app))  # type: ignore[method-assign]
     app.add_exception_handler(TunerError, _tuner_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+
+
+def _with_problem(document: dict[str, Any]) -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    document["components"]["schemas"] |= {**schema.pop("$defs", {}), "Problem": schema}
+    return document
 
 
 async def _tuner_error(_request: Request, error: Exception) -> ProblemResponse:

@@ -57,14 +57,14 @@ def check_address(settings: Settings) -> None:
 class Gate:
     """The ASGI middleware around the whole app, the dashboard included."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, token: str | None) -> None:
         self._app = app
         self._hosts = {
             *LOOPBACK,
             settings.host.lower(),
             *(h.strip().lower() for h in settings.allowed_hosts.split(",") if h.strip()),
         }
-        self._token = read_token(settings.token_file) if settings.token_file is not None else None
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -5,12 +5,20 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from a2wsgi import ASGIMiddleware
 from sqlalchemy import Engine, create_engine, text
 
+from api.app import create_app
+from tuner.runner.runner import run
+from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
 
 REQUIRED = os.environ.get("TUNER_REQUIRE", "").split(",")
@@ -80,3 +88,47 @@ def engine(database_url: str) -> Iterator[Engine]:
     migrate(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a service with an empty data folder."""
+    return Settings(data_dir=tmp_path / "data", parallel=2)
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of the real app in this process; jobs wait, since no runner works."""
+    with connect(settings) as client:
+        yield client
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[httpx.Client]:
+    app = create_app(settings)
+    transport = httpx.WSGITransport(app=ASGIMiddleware(app))  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
+    with httpx.Client(transport=transport, base_url="http://127.0.0.1") as client:
+        yield client
+    app.state.engine.dispose()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    """A real runner with real workers, in a thread of this process."""
+    ending = threading.Event()
+    thread = threading.Thread(target=run, args=(settings, ending))
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(20)
+        assert not thread.is_alive(), "the runner must end when it is asked to"
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Returns as soon as `holds` does; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)

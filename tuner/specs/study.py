@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import MAX_GRID, SearchSpace
@@ -79,13 +79,6 @@ class StudySpec(Spec):
     webhook: None = Field(None, description="not yet: only null is accepted")
     seed: int = Field(0, ge=0, lt=2**31)
     deterministic: Literal[False] = Field(False, description="not yet: only false is accepted")
-
-    @field_validator("name")
-    @classmethod
-    def _no_line_end(cls, name: str) -> str:
-        if name.endswith("\n"):
-            raise ValueError(f"a name must not end with a line break, but got {name!r}")
-        return name
 
     @model_validator(mode="after")
     def _check_grid(self) -> Self:

@@ -1,0 +1,318 @@
+"""Whole jobs: the real app, the real runner, real workers, real digits, a real SQLite file."""
+
+import io
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import optuna
+import psutil
+import pytest
+import torch
+
+from tests.conftest import connect, running, wait_until
+from tuner.data import catalogue
+from tuner.nets.weights import from_bytes
+from tuner.settings import Settings
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.store import ledger
+from tuner.store.database import open_database, reading
+from tuner.store.model_files import StoredNet
+
+ENDED = ("succeeded", "failed", "cancelled")
+SMALL: dict[str, Any] = {
+    "subset": {"train": 500, "validation": 200, "epochs": 2},
+    "search_space": {"depth": {"low": 1, "high": 2}, "width": {"low": 16, "high": 128}},
+    "promotion": None,
+}
+LONG = {"train": 40_000, "validation": 2000, "epochs": 3}
+"""A subset whose trials run long enough to be disturbed."""
+
+
+class Service:
+    """A client of the app, with a runner beside it."""
+
+    def __init__(self, settings: Settings, api: httpx.Client) -> None:
+        self.settings, self.api = settings, api
+
+    def post(self, name: str, **changes: Any) -> None:
+        answer = self.api.post("/v1/studies", json={"name": name, **SMALL, **changes})
+        assert answer.status_code == 202, answer.text
+
+    def get(self, path: str) -> Any:
+        return self.api.get(path).json()
+
+    def status(self, name: str) -> Any:
+        return self.get(f"/v1/studies/{name}")
+
+    def trials(self, name: str) -> list[Any]:
+        items: list[Any] = self.get(f"/v1/studies/{name}/trials?limit=500")["items"]
+        return items
+
+    def finish(self, name: str, seconds: float = 90) -> Any:
+        wait_until(lambda: self.status(name)["state"] in ENDED, f"{name} has ended", seconds)
+        return self.status(name)
+
+    def finished(self, name: str, seconds: float = 90, **changes: Any) -> Any:
+        self.post(name, **changes)
+        return self.finish(name, seconds)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("service"), parallel=2)
+    with connect(settings) as api, running(settings):
+        yield Service(settings, api)
+
+
+def test_a_search_ends_with_exactly_its_trials(service: Service) -> None:
+    """Every trial has ended, numbers are whole, trial 0 is the default, curves are there, stock Optuna reads it all."""
+    status = service.finished("whole", budget={"n_trials": 12})
+    counts = status["trials"]
+    assert (status["state"], status["stop_reason"], counts["total"]) == ("succeeded", "n_trials", 12)
+    assert counts["complete"] + counts["pruned"] + counts["fail"] == 12
+    assert (status["progress"]["fraction"], status["progress"]["done"]) == (1.0, 12)
+    trials = service.trials("whole")
+    assert [trial["number"] for trial in trials] == list(range(12))
+    assert trials[0]["hyperparameters"]["depth"] == 2
+    one = service.get("/v1/studies/whole/trials/0")
+    assert one["curves"]["epoch"] == [1, 2]
+    assert one["value"] == one["curves"]["validation_accuracy"][-1]
+    assert (one["attempts"], one["parameters"] > 0, one["seconds"] > 0) == (1, True, True)
+    storage = optuna.storages.RDBStorage(service.settings.database_url)
+    stock = optuna.load_study(study_name="whole", storage=storage)
+    assert stock.best_value == status["best"]["value"]
+    assert all(trial.params and trial.intermediate_values for trial in stock.trials)
+    storage.engine.dispose()
+
+
+def test_a_default_outside_the_space_runs_as_a_baseline(service: Service) -> None:
+    """No trial is the default then; it is trained once, outside the trials."""
+    service.finished("baseline", search_space={"depth": 1, "width": 16}, budget={"n_trials": 3})
+    assert all(trial["hyperparameters"]["depth"] == 1 for trial in service.trials("baseline"))
+    engine = open_database(service.settings.database_url)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT stage, contender, state FROM tuner_runs WHERE stage = 'baseline'").all()
+    engine.dispose()
+    assert rows == [("baseline", "default", "complete")]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason", "at_most"),
+    [
+        ("target", {"budget": {"n_trials": 50, "target": 0.1, "parallel": 1}}, "target", 3),
+        ("stale", {"budget": {"n_trials": 50, "no_improvement_trials": 4, "parallel": 1}}, "no_improvement", 49),
+        ("late", {"budget": {"n_trials": 5000, "timeout_seconds": 2}}, "timeout", 200),
+        ("tiny", {"search_space": {"depth": {"low": 1, "high": 2}, "width": 16, "activation": "relu", "loss": "mse",
+                  "optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0, "shift_pixels": 0, "batch_size": 32,
+                  "weight_decay": {"choices": [0.0, 0.01]}}, "budget": {"n_trials": 50}}, "exhausted", 4),
+    ],
+)  # fmt: skip
+def test_a_search_stops_for_its_reason(
+    service: Service, name: str, changes: dict[str, Any], reason: str, at_most: int
+) -> None:
+    """Target, standstill, time and an exhausted space each end the search, which says so and leaves nothing running."""
+    status = service.finished(name, **changes)
+    assert (status["state"], status["stop_reason"]) == ("succeeded", reason)
+    assert 0 < status["trials"]["total"] <= at_most
+    assert status["trials"]["running"] + status["trials"]["waiting"] == 0
+
+
+def test_too_many_failures_fail_the_job(service: Service) -> None:
+    """Trials over their time limit are FAIL with that reason, and more than `max_failed` of them end the job as failed."""
+    budget = {"n_trials": 50, "max_failed": 2, "trial_timeout_seconds": 0.02}
+    status = service.finished("slow", subset=LONG, budget=budget)
+    assert (status["state"], status["stop_reason"]) == ("failed", "max_failed")
+    assert "at most 2 trials may fail, but 3 have failed" in status["error"]
+    assert {trial["reason"] for trial in service.trials("slow") if trial["state"] == "FAIL"} <= {"time_limit", "failed"}
+
+
+def test_a_diverged_trial_is_pruned_with_its_reason(service: Service) -> None:
+    """A net whose loss explodes is PRUNED at once, spends no failure budget, and says why."""
+    space = {"activation": "maxout", "loss": "cross_entropy", "optimizer": "sgd", "learning_rate": 100.0, "normalisation": "none"}
+    status = service.finished("diverged", search_space=space, budget={"n_trials": 3, "max_failed": 0})
+    assert status["state"] == "succeeded"
+    diverged = [trial for trial in service.trials("diverged") if trial["reason"] == "diverged"]
+    assert diverged
+    assert all(trial["state"] == "PRUNED" and trial["value"] is None and "became" in trial["detail"] for trial in diverged)
+
+
+def test_pause_and_cancel_act_at_once(service: Service) -> None:
+    """Within 2 s nothing runs; a resumed study goes on with its own trials; a cancelled one leaves none unfinished."""
+    service.post("control", subset=LONG, budget={"n_trials": 40}, pruner={"kind": "none"})
+    wait_until(lambda: service.status("control")["trials"]["running"] == 2, "two trials run")
+    paused_at = _act(service, "control", "pause", "paused")
+    assert service.status("control")["trials"]["waiting"] == 2
+    seeds = {trial["number"]: trial["seed"] for trial in service.trials("control")}
+    service.api.post("/v1/studies/control/resume")
+    wait_until(lambda: service.status("control")["trials"]["running"] == 2, "two trials run again")
+    assert {trial["number"]: trial["seed"] for trial in service.trials("control")} == seeds
+    cancelled_at = _act(service, "control", "cancel", "cancelled")
+    counts = service.status("control")["trials"]
+    assert counts["running"] + counts["waiting"] == 0
+    assert max(paused_at, cancelled_at) < 2
+    assert service.api.post("/v1/studies/control/resume").status_code == 409
+
+
+@pytest.fixture(scope="module")
+def undisturbed(service: Service) -> list[Any]:
+    """The trials of a study that nobody disturbs, one at a time."""
+    service.finished("calm", **DISTURBED)
+    return service.trials("calm")
+
+
+DISTURBED: dict[str, Any] = {
+    "subset": {"train": 8000, "validation": 500, "epochs": 3},
+    "budget": {"n_trials": 8, "parallel": 1},
+    "seed": 5,
+}
+
+
+def results(trials: list[Any]) -> list[tuple[Any, ...]]:
+    return [(t["number"], t["state"], t["value"], t["params"], t["seed"], t["reason"]) for t in trials]
+
+
+def test_killed_workers_cost_attempts_and_not_trials(service: Service, undisturbed: list[Any]) -> None:
+    """Workers killed with -9 in the middle: the study ends with the same trials, bit for bit, as one left alone."""
+    service.post("killed", **DISTURBED)
+    for finished in (1, 4):
+        wait_until(lambda n=finished: ended(service, "killed") >= n, f"{finished} trials have ended")  # type: ignore[misc]
+        wait_until(lambda: service.status("killed")["trials"]["running"] == 1, "a trial runs")
+        for worker in workers():
+            worker.kill()
+    assert service.finish("killed")["state"] == "succeeded"
+    assert results(service.trials("killed")) == results(undisturbed)
+    assert sum(trial["attempts"] for trial in service.trials("killed")) > 8
+
+
+def test_a_paused_study_ends_like_an_undisturbed_one(service: Service, undisturbed: list[Any]) -> None:
+    """Pausing gives the running trial back under its number; after resuming, the study ends with the same trials."""
+    service.post("paused", **DISTURBED)
+    for finished in (1, 3):
+        wait_until(lambda n=finished: ended(service, "paused") >= n, f"{finished} trials have ended")  # type: ignore[misc]
+        service.api.post("/v1/studies/paused/pause")
+        wait_until(lambda: service.status("paused")["state"] == "paused", "the study is paused")
+        service.api.post("/v1/studies/paused/resume")
+    assert service.finish("paused")["state"] == "succeeded"
+    assert results(service.trials("paused")) == results(undisturbed)
+
+
+def test_a_trial_that_always_loses_its_worker_fails(service: Service) -> None:
+    """The third worker that a trial loses is the last: it is FAIL with the reason killed, and the others go on."""
+    service.post("deadly", subset=LONG, pruner={"kind": "none"}, budget={"n_trials": 1, "max_failed": 1})
+    for attempt in (1, 2, 3):
+        wait_until(lambda n=attempt: attempts(service, "deadly") == n, f"attempt {attempt} has begun")  # type: ignore[misc]
+        for worker in workers():
+            worker.kill()
+    service.finish("deadly")
+    [trial] = service.trials("deadly")
+    assert (trial["state"], trial["reason"], trial["attempts"]) == ("FAIL", "killed", 3)
+
+
+def ended(service: Service, name: str) -> int:
+    counts = service.status(name)["trials"]
+    return int(counts["complete"] + counts["pruned"])
+
+
+def attempts(service: Service, name: str) -> int:
+    """Attempts of the one trial, while it runs."""
+    trials = service.trials(name)
+    return int(trials[0]["attempts"]) if trials and trials[0]["state"] == "RUNNING" else 0
+
+
+def workers() -> list[psutil.Process]:
+    """The worker processes of this process's executor: the fork server's children."""
+    return [grandchild for child in psutil.Process().children() for grandchild in child.children()]
+
+
+PROMOTED: dict[str, Any] = {"promotion": {"top_k": 2, "epochs": 1}, "budget": {"n_trials": 6}}
+
+
+def test_the_best_are_promoted_and_tested_once(service: Service) -> None:
+    """Top k and the default are retrained on the full data; the best is a model that loads and predicts; one opening."""
+    status = service.finished("promoted", **PROMOTED)
+    assert (status["state"], status["stop_reason"], status["progress"]["fraction"]) == ("succeeded", "n_trials", 1.0)
+    best = service.get("/v1/studies/promoted/best")
+    assert best["stage"] == "promotion"
+    contenders = [item["contender"] for item in best["items"]]
+    assert (len(contenders), len(set(contenders)), "default" in contenders) == (3, 3, True)
+    values = [item["value"] for item in best["items"]]
+    assert values == sorted(values, reverse=True)
+    assert status["promoted"]["hyperparameters"] == best["items"][0]["hyperparameters"]
+    assert status["promoted"]["test_accuracy"] == best["items"][0]["test_accuracy"] > 0.85
+    search = service.get("/v1/studies/promoted/best?stage=search&k=2")
+    assert search["stage"] == "search"
+    assert search["items"][0]["value"] == status["best"]["value"]
+
+    model = service.get(f"/v1/models/{status['promoted']['model']}")
+    low, high = model["metrics"]["test_interval"]
+    assert low < model["metrics"]["test_accuracy"] < high
+    packed = service.api.get(f"/v1/models/{model['id']}/download").content
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        files = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    assert set(files) == {"weights.safetensors", "config.json", "metrics.json", "README.md"}
+    point = Hyperparameters.model_validate(model["hyperparameters"])
+    dataset = catalogue.open_dataset("mnist", service.settings.datasets_dir)
+    images = np.array(catalogue.training_images(dataset)[:500])
+    net = from_bytes(files["weights.safetensors"], point, dataset.inputs, dataset.classes)
+    with torch.inference_mode():
+        expected = torch.softmax(net(torch.from_numpy(images)), dim=1).numpy()
+    stored = StoredNet.from_bytes(files["weights.safetensors"], point.activation)
+    np.testing.assert_allclose(stored.predict(images), expected, atol=1e-5)
+
+    engine = open_database(service.settings.database_url)
+    with reading(engine) as connection:
+        assert ledger.count_openings(connection, dataset.checksum) == 1
+    engine.dispose()
+
+
+def test_a_killed_promotion_goes_on(service: Service) -> None:
+    """A worker lost in the middle of promotion costs that run's time; the promoted model is there in the end."""
+    service.post("hit", **PROMOTED)
+    wait_until(lambda: service.status("hit")["stage"] == "promotion", "the search has ended")
+    for worker in workers():
+        worker.kill()
+    status = service.finish("hit")
+    assert (status["state"], status["promoted"] is not None) == ("succeeded", True)
+
+
+def test_a_damaged_data_set_fails_the_job_with_its_file(tmp_path: Path) -> None:
+    """A bit flipped in a stored array: the job fails, naming the file and the checksums, before anything is trained."""
+    settings = Settings(data_dir=tmp_path, parallel=1)
+    catalogue.open_dataset("mnist", settings.datasets_dir)
+    file = settings.datasets_dir / "mnist" / "train_images.npy"
+    with file.open("r+b") as array:
+        array.seek(10_000_000)
+        array.write(b"\xff")
+    with connect(settings) as api, running(settings):
+        status = Service(settings, api).finished("a")
+    assert (status["state"], status["trials"]["total"]) == ("failed", 0)
+    assert "train_images.npy: must have the SHA-256" in status["error"]
+
+
+def test_a_new_runner_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    """A runner that ends gives its job back with the trials WAITING; the next runner ends the study with all its trials."""
+    settings = Settings(data_dir=tmp_path, parallel=2)
+    with connect(settings) as api:
+        service = Service(settings, api)
+        with running(settings):
+            service.post("a", budget={"n_trials": 8}, subset={"train": 5000, "validation": 200, "epochs": 3})
+            wait_until(lambda: ended(service, "a") >= 2, "two trials have ended")
+        status = service.status("a")
+        assert (status["state"], status["trials"]["running"]) == ("queued", 0)
+        with running(settings):
+            status = service.finish("a")
+    assert (status["state"], status["trials"]["total"], status["job"]["attempt"]) == ("succeeded", 8, 2)
+
+
+def _act(service: Service, name: str, verb: str, state: str) -> float:
+    """Seconds until the study is in `state` and nothing of it runs."""
+    began = time.monotonic()
+    assert service.api.post(f"/v1/studies/{name}/{verb}").status_code == 202
+    wait_until(lambda: service.status(name)["state"] == state, f"{name} is {state}")
+    assert service.status(name)["trials"]["running"] == 0
+    return time.monotonic() - began
