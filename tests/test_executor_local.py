@@ -6,24 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
-from test_executor import PATIENCE, Listener, endless_task, occupy, short_task, stop_all, write_digits
 
+from tests.conftest import wait_until
+from tests.test_executor import Listener, endless_task, occupy, short_task, stop_all, write_digits
 from tuner.executors.dispatcher import FAILED_STARTS
 from tuner.executors.local import LocalExecutor
-from tuner.executors.protocol import Lost, Task, Trained
+from tuner.executors.protocol import EpochEnded, Event, Lost, Task, Trained
 from tuner.executors.worker import NICENESS
-
-
-def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.01)
 
 
 def ended(processes: list[psutil.Process]) -> bool:
@@ -33,7 +27,7 @@ def ended(processes: list[psutil.Process]) -> bool:
 
 def workers(executor: LocalExecutor) -> list[psutil.Process]:
     """All of them, ready."""
-    wait_until(lambda: len(executor.workers) == executor.slots)
+    wait_until(lambda: len(executor.workers) == executor.slots, "every slot has its worker")
     return [psutil.Process(pid) for pid in executor.workers]
 
 
@@ -43,7 +37,8 @@ def worker_of(executor: LocalExecutor, key: str) -> psutil.Process:
 
 
 def child_of_this_process(command: str) -> psutil.Process:
-    (child,) = (child for child in psutil.Process().children() if command in " ".join(child.cmdline()))
+    alive = [child for child in psutil.Process().children() if not ended([child])]
+    (child,) = (child for child in alive if command in " ".join(child.cmdline()))
     return child
 
 
@@ -87,7 +82,7 @@ def test_a_worker_that_does_not_obey_a_stop_is_killed(executor: LocalExecutor, e
     for process in before:
         process.suspend()
     stop_all(executor, running)
-    wait_until(lambda: ended(before))
+    wait_until(lambda: ended(before), "the workers have ended")
     executor.submit(short, listener := Listener())
     assert isinstance(listener.until_end()[-1], Trained)
 
@@ -106,11 +101,26 @@ def test_a_killed_worker_loses_its_own_task_only(executor: LocalExecutor, endles
     stop_all(executor, {spared: kept})
 
 
+def test_a_task_that_ended_in_time_is_not_lost_for_a_slow_listener(executor: LocalExecutor, short: Task) -> None:
+    """What a worker had said before its time was up counts, though it was heard only later."""
+    workers(executor)
+    listener = Listener()
+
+    def hear_slowly(event: Event) -> None:
+        listener(event)
+        if isinstance(event, EpochEnded) and event.record.epoch == 1:
+            time.sleep(2.0)
+
+    executor.submit(dataclasses.replace(short, timeout_seconds=1.5), hear_slowly)
+    assert isinstance(listener.until_end()[-1], Trained)
+
+
 def test_an_idle_worker_that_dies_is_replaced(executor: LocalExecutor, short: Task) -> None:
     before = workers(executor)
     for process in before:
         process.kill()
-    wait_until(lambda: executor.workers.keys().isdisjoint(process.pid for process in before))
+    pids = {process.pid for process in before}
+    wait_until(lambda: executor.workers.keys().isdisjoint(pids), "the workers are missed")
     listeners = [Listener() for _ in workers(executor)]
     for listener in listeners:
         executor.submit(short, listener)
@@ -120,10 +130,11 @@ def test_an_idle_worker_that_dies_is_replaced(executor: LocalExecutor, short: Ta
 def test_a_killed_fork_server_loses_each_running_task_once_and_comes_up_again(
     executor: LocalExecutor, endless: Task, short: Task
 ) -> None:
-    """Its children outlive it, and nobody could wait for them: they are ended too."""
+    """Its children outlive it, and nobody could wait for them: they are ended too, even such as would not notice."""
     before = workers(executor)
     running = occupy(executor, endless)
     executor.submit(short, waiting := Listener())
+    before[0].suspend()
     child_of_this_process("multiprocessing.forkserver").kill()
     for key, listener in running.items():
         end = listener.until_end()[-1]
@@ -131,7 +142,7 @@ def test_a_killed_fork_server_loses_each_running_task_once_and_comes_up_again(
         assert (end.key, end.why) == (key, "killed")
         assert "fork server" in end.detail
     assert isinstance(waiting.until_end()[-1], Trained)
-    wait_until(lambda: ended(before))
+    wait_until(lambda: ended(before), "the workers have ended")
     assert all(listener.silent() for listener in running.values())
 
 
@@ -139,9 +150,11 @@ def test_a_killed_fork_server_loses_each_running_task_once_and_comes_up_again(
 def test_a_killed_resource_tracker_disturbs_nothing(executor: LocalExecutor, short: Task) -> None:
     """It is started again by multiprocessing when next a worker is."""
     first, *_ = workers(executor)
-    child_of_this_process("multiprocessing.resource_tracker").kill()
+    tracker = child_of_this_process("multiprocessing.resource_tracker")
+    tracker.kill()
+    wait_until(lambda: ended([tracker]), "the tracker has ended")
     first.kill()
-    wait_until(lambda: first.pid not in executor.workers)
+    wait_until(lambda: first.pid not in executor.workers, "the worker is missed")
     workers(executor)
     executor.submit(short, listener := Listener())
     assert isinstance(listener.until_end()[-1], Trained)
@@ -166,14 +179,17 @@ def test_close_leaves_no_worker(endless: Task) -> None:
     processes = workers(executor)
     occupy(executor, endless)
     executor.close()
-    wait_until(lambda: ended(processes), seconds=2.0)
+    wait_until(lambda: ended(processes), "the workers have ended", seconds=2.0)
 
 
 def test_close_does_not_wait_for_workers_that_are_starting() -> None:
-    children = set(psutil.Process().children(recursive=True))
-    executor = LocalExecutor(slots=2)
-    executor.close()
-    wait_until(lambda: ended(list(set(psutil.Process().children(recursive=True)) - children)))
+    before = set(psutil.Process().children(recursive=True))
+    LocalExecutor(slots=2).close()
+
+    def none_more() -> bool:
+        return ended([child for child in psutil.Process().children(recursive=True) if child not in before])
+
+    wait_until(none_more, "the workers have ended")
 
 
 OWNER = """
@@ -201,7 +217,7 @@ def test_a_killed_owner_leaves_no_process(endless: Task) -> None:
         family = psutil.Process(owner.pid).children(recursive=True)
         assert len(family) == 4, "two workers, the fork server and the resource tracker"
         owner.kill()
-        wait_until(lambda: ended(family), seconds=3.0)
+        wait_until(lambda: ended(family), "every process has ended", seconds=3.0)
 
 
 def test_the_process_of_the_executor_does_not_load_torch() -> None:
