@@ -19,8 +19,8 @@ Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 class Partition:
     """Positions among the training images, each in one of the two parts.
 
-    Any contiguous slice of either order holds the classes in their overall shares, to within about one image a class. So a
-    prefix is a stratified subset, and a smaller one is part of every larger one.
+    Any contiguous slice of either order holds the classes in their overall shares, to within two images a class and mostly one.
+    So a prefix is a stratified subset, and a smaller one is part of every larger one.
     """
 
     train: Indices

@@ -23,7 +23,7 @@ def predict(tensors: Mapping[str, Array], activation: Activation, images: NDArra
 
 
 def _logits(tensors: Mapping[str, Array], activation: Activation, pixels: NDArray[np.uint8]) -> Array:
-    x = (pixels.astype(np.float32) - tensors["mean"]) / tensors["deviation"]
+    x: Array = (pixels.astype(np.float32) - tensors["mean"]) / tensors["deviation"]
     layers = sum(name.startswith("weights.") for name in tensors)
     for k in range(layers):
         weight, bias = tensors[f"weights.{k}"], tensors[f"biases.{k}"]

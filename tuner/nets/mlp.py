@@ -6,7 +6,6 @@ initialisation and its dropout draw from a generator of its own; it gives every 
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,16 +32,14 @@ class MLP(nn.Module):
         scale: PixelScale = PixelScale(0.0, 1.0),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
-        self.hyperparameters, self.scale = hyperparameters, scale
+        h = hyperparameters
+        self.hyperparameters, self.scale = h, scale
         self._generator = generator
-        self._pieces = hyperparameters.maxout_pieces or 1
-        sizes = [inputs] + [hyperparameters.width] * hyperparameters.depth
-        hidden = [
-            _initial(self._pieces * rows, columns, hyperparameters.activation, generator)
-            for columns, rows in pairwise(sizes)
-        ]
-        # Outputs of variance 1 / width: the first predictions are nearly uniform whatever the width (Yang & Hu 2021).
-        output = torch.randn(classes, sizes[-1], generator=generator) / sizes[-1]
+        self._pieces = h.maxout_pieces or 1
+        columns = [inputs] + [h.width] * h.depth
+        hidden = [_hidden_weights(self._pieces * h.width, fan_in, h.activation, generator) for fan_in in columns[:-1]]
+        # LeCun et al. 1998, section 4.6: the first logits have about the variance 1.
+        output = torch.randn(classes, h.width, generator=generator) / math.sqrt(h.width)
         self.weights = nn.ParameterList([*hidden, output])
         self.biases = nn.ParameterList([torch.zeros(len(weight)) for weight in self.weights])
         # The same parameters, as plain lists: iterating a ParameterList takes longer than a small layer's arithmetic.
@@ -84,7 +81,8 @@ _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _initial(rows: int, columns: int, activation: Activation, generator: torch.Generator) -> Tensor:
-    """Normal weights that keep the signal's variance: He et al. 2015, eq. 10, for relu and maxout; else Glorot & Bengio 2010."""
-    variance = 2 / columns if activation in ("relu", "maxout") else 2 / (rows + columns)
+def _hidden_weights(rows: int, columns: int, activation: Activation, generator: torch.Generator) -> Tensor:
+    """Normal weights that keep the signal's variance from layer to layer: by He et al. 2015 (eq. 10) for relu, else by Glorot &
+    Bengio 2010 (eq. 12), in which the many rows of a maxout layer make up for the maximum being larger than its pieces."""
+    variance = 2 / columns if activation == "relu" else 2 / (rows + columns)
     return torch.randn(rows, columns, generator=generator) * math.sqrt(variance)

@@ -1,0 +1,29 @@
+"""Real digits for the tests of nets."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuner.data.idx import read_idx
+from tuner.data.installation import MNIST_FILES, PACKAGED_MNIST
+from tuner.nets.training_data import TrainingData, prepare
+
+# Sums over one thread are the same on every machine, and the tests share few cores.
+torch.set_num_threads(1)
+
+CLASSES = 10
+
+
+@cache
+def images_and_labels() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The 60,000 training images and their labels."""
+    return tuple(read_idx(PACKAGED_MNIST / MNIST_FILES[part]) for part in ("train_images", "train_labels"))  # type: ignore[return-value]
+
+
+@cache
+def digits(train: int, validation: int = 200) -> TrainingData:
+    """The first `train` images to train on, and the `validation` last of all to judge by."""
+    images, labels = images_and_labels()
+    return prepare(images[:train], labels[:train], images[-validation:], labels[-validation:])
