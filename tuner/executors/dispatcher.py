@@ -5,12 +5,12 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 from tuner.executors.inbox import Inbox
-from tuner.executors.protocol import EpochEnded, Event, Lost, Stopped, Task
+from tuner.executors.protocol import EpochEnded, Event, Lost, Stopped
+from tuner.executors.seat import Assignment, Seat
 from tuner.executors.worker import Ready, StopAsked
 from tuner.executors.worker_process import Message, WorkerProcess
 
@@ -27,29 +27,6 @@ FAILED_STARTS = 3
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two tries to start a worker."""
-
-
-@dataclass
-class Assignment:
-    """A task under way: waiting, running, or asked to stop."""
-
-    task: Task
-    deliver: Callable[[Event], None]
-    stopping: bool = False
-
-
-@dataclass
-class Seat:
-    """A place for one worker, and what the worker in it is doing. Times are of the monotonic clock."""
-
-    worker: WorkerProcess | None = None
-    starting: bool = False
-    ready: bool = False
-    assignment: Assignment | None = None
-    deadline: float = math.inf
-    """When the worker is killed, unless it has done by then what it is expected to do."""
-    failed_starts: int = 0
-    start_at: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -182,7 +159,7 @@ class Dispatcher:
         if not was_ready:
             self._start_failed(seat, f"{cause} before it was ready")
         elif assignment is None:
-            logger.warning("an idle worker was lost", extra={"action": "worker_lost", "cause": cause})
+            logger.warning("an idle worker was lost: %s", cause, extra={"action": "worker_lost", "cause": cause})
         elif assignment.stopping:
             self._deliver(assignment, Stopped(assignment.task.key))
         elif late:

@@ -4,9 +4,10 @@ import atexit
 import threading
 from collections.abc import Callable
 
-from tuner.executors.dispatcher import Assignment, Command, Dispatcher, WakeUp
+from tuner.executors.dispatcher import Command, Dispatcher, WakeUp
 from tuner.executors.inbox import Inbox
 from tuner.executors.protocol import Event, Task
+from tuner.executors.seat import Assignment
 from tuner.executors.worker import StopAsked
 
 CLOSE_SECONDS = 5.0
