@@ -1,0 +1,160 @@
+"""`tuner run` and the questions one asks afterwards, as processes: on a data folder alone, and at a service's address."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import TINY, TUNER, Service, environment, serving, small_nets, tuner, wait_for
+from tuner.cli import main
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A data folder on which `tuner run` has run the study `tiny`, and what it said."""
+    data_dir = tmp_path_factory.mktemp("searched") / "data"
+    spec = data_dir.parent / "tiny.json"
+    spec.write_text(json.dumps(TINY))
+    return data_dir, tuner("run", str(spec), data_dir=data_dir)
+
+
+@pytest.fixture(scope="module")
+def service(searched: tuple[Path, subprocess.CompletedProcess[str]]) -> Iterator[Service]:
+    """A service on that folder."""
+    with serving(searched[0]) as service:
+        yield service
+
+
+Ask = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ask(service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
+    """`tuner …` in this process, with nothing but the service's address: exit code, standard output, standard error."""
+
+    def ask(command: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TUNER_URL", service.url)
+        monkeypatch.setattr(sys, "argv", ["tuner", *command.split()])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return ask
+
+
+def test_run_shows_its_way_and_its_best(searched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Without a service, `tuner run` does the work itself: progress on standard error, the table on standard output."""
+    _, ran = searched
+    assert ran.returncode == 0, ran.stderr
+    assert "tiny: succeeded 100%" in ran.stderr
+    assert "4/4 trials" in ran.stderr
+    assert "The best configurations of tiny, by search" in ran.stdout
+    assert "Search: 4 trials" in ran.stdout
+
+
+def test_questions_need_no_service(searched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """The same app answers in the command's own process."""
+    data_dir, _ = searched
+    shown = tuner("study", "show", "tiny", data_dir=data_dir)
+    assert shown.returncode == 0
+    assert "4: 4 complete, 0 pruned, 0 failed, 0 running, 0 waiting" in shown.stdout
+
+
+def test_a_question_makes_no_database(tmp_path: Path) -> None:
+    """Asked where nothing is, a question says so and leaves nothing behind."""
+    asked = tuner("study", "list", data_dir=tmp_path / "data")
+    assert asked.returncode == 1
+    assert f"no database is in {tmp_path / 'data'}" in asked.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("study list", "tiny   succeeded  search       4"),
+        ("study best tiny -k 1", "validation"),
+        ("job list --state succeeded", "tiny   search  succeeded"),
+        ("job show 1", "stopped by n_trials"),
+        ("model list", "sealed test"),
+    ],
+)
+def test_answers_of_a_service(arguments: str, said: str, ask: Ask) -> None:
+    """With TUNER_URL the answers are those of the service there."""
+    code, answer, _ = ask(arguments)
+    assert code == 0
+    assert said in answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        ("study show tinny", "", "'tinny'"),
+        ("study resume tiny", "", "only a paused job can be resumed"),
+        ("job show 99", "", "'99'"),
+        ("job cancel 1", "", "job 1 is succeeded"),
+        ("job list --state asleep", "", "query.state"),
+        ("run -", '{"name": "x", "dpeth": 3, "budget": {"n_trials": 0}}', "body.dpeth"),
+        ("run -", '{"name": "x", "search_space": {"depth": {"low": 5, "high": 2}}}', "low=5, high=2"),
+        ("run -", '{"name": ', "must be JSON"),
+        ("run -", "[]", "must be a JSON object"),
+        ("run nowhere.json", "", "nowhere.json"),
+        ("run --name tiny", "", "'tiny' is taken"),
+    ],
+)
+def test_refusals_are_one_line(arguments: str, stdin: str, said: str, ask: Ask) -> None:
+    """What is refused, by the service or before, is said in a line that names the rule or the value; exit code 1."""
+    code, answer, refusal = ask(arguments, stdin)
+    assert (code, answer) == (1, "")
+    assert said in refusal
+    assert len(refusal.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", ["study shwo tiny", "run --trials many"])
+def test_a_wrong_command_line_is_exit_code_2(arguments: str, ask: Ask) -> None:
+    """As shells and scripts expect it."""
+    assert ask(arguments)[0] == 2
+
+
+def test_an_address_where_nothing_answers(tmp_path: Path) -> None:
+    """The message names the address."""
+    asked = tuner("study", "list", data_dir=tmp_path / "data", TUNER_URL="http://127.0.0.1:9")
+    assert asked.returncode == 1
+    assert "no service answers at http://127.0.0.1:9" in asked.stderr
+
+
+def test_run_at_a_service_and_again(service: Service, ask: Ask) -> None:
+    """The study runs in the service; the same command again shows it and does not run it twice."""
+    command = "run - --name remote --trials 3 --seed 7"
+    code, told, _ = ask(command, json.dumps(TINY))
+    assert code == 0
+    assert "Search: 3 trials" in told
+    assert ask(command, json.dumps(TINY))[:2] == (0, told)
+    assert service.get("/v1/studies/remote")["trials"]["total"] == 3
+
+
+def test_ctrl_c_pauses_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """An interrupted `tuner run` leaves the study paused, says how to go on, and loses nothing."""
+    data_dir, spec, log = tmp_path / "data", tmp_path / "spec.json", tmp_path / "log"
+    spec.write_text(json.dumps(small_nets("tiny", 16)))
+    with log.open("w") as output:
+        running = subprocess.Popen(
+            [TUNER, "run", str(spec)], env=environment(data_dir), stdout=output, stderr=output, start_new_session=True
+        )
+    wait_for(lambda: "tiny: search" in log.read_text(), "the first trials")
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process gets it
+    assert running.wait(timeout=10) == 130
+    assert "`tuner study resume tiny`" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "paused" in tuner("study", "show", "tiny", data_dir=data_dir).stdout
+    again = tuner("run", str(spec), data_dir=data_dir)
+    assert again.returncode == 0, again.stderr
+    assert "Search: 16 trials (16 complete" in again.stdout

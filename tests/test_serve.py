@@ -1,0 +1,123 @@
+"""`tuner serve` as processes: it starts or says why not, mends itself, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving import Service, alive, free_port, serving, small_nets, tuner, wait_for
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service") / "data") as service:
+        yield service
+
+
+def finished(status: dict[str, Any]) -> int:
+    return int(sum(status["trials"][state] for state in ("complete", "pruned", "fail")))
+
+
+def test_tells_its_addresses_when_it_is_ready(service: Service) -> None:
+    """A service that is up is alive, ready, and has said where."""
+    assert service.get("/healthz") == {"status": "ok"}
+    wait_for(lambda: f"{service.url}/dashboard" in service.log, "addresses")
+    assert f"{service.url}/docs" in service.log
+
+
+def test_refuses_a_second_service_on_its_folder(service: Service) -> None:
+    """One service works on a data folder; the refusal names the folder and the owner's process."""
+    second = tuner("serve", "--port", "0", data_dir=service.data_dir)
+    assert second.returncode == 1
+    assert str(service.data_dir) in second.stderr
+    assert f"process {service.process.pid}" in second.stderr
+
+
+def test_refuses_a_port_in_use(tmp_path: Path) -> None:
+    """The refusal names host and port, and the folder is free again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = tuner("serve", data_dir=tmp_path / "data", TUNER_PORT=str(port))
+    assert refused.returncode == 1
+    assert f"port {port} on 127.0.0.1 is in use" in refused.stderr
+    assert not (tmp_path / "data" / "tuner.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"TUNER_HOST": "0.0.0.0"}, "token"),
+        ({"TUNER_HOST": "0.0.0.0", "TUNER_TOKEN_FILE": "/nowhere/token"}, "/nowhere/token"),
+        ({"TUNER_PORT": "ninety"}, "TUNER_PORT"),
+        ({"TUNER_DATA_DIR": "/proc/nope"}, "/proc/nope"),
+        ({"TUNER_DATA_DIR": "/dev/null"}, "/dev/null"),
+    ],
+)
+def test_refuses_settings_it_cannot_serve_with(settings: dict[str, str], message: str, tmp_path: Path) -> None:
+    """One line that names the setting or its value, exit code 1, and nothing half-made."""
+    refused = tuner("serve", data_dir=tmp_path / "data", **settings)
+    assert refused.returncode == 1
+    assert message in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("role", ["API", "runner"])
+def test_replaces_what_was_killed_and_the_job_goes_on(role: str, service: Service) -> None:
+    """After kill -9 of the API or the runner, the study still ends with exactly its trials, each under its own number."""
+    name, trials = f"killed-{role}", 24
+    service.post("/v1/studies", small_nets(name, trials))
+    wait_for(lambda: finished(service.get(f"/v1/studies/{name}")) >= 2, "two trials")
+    killed = service.pid_of(role)
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: service.pid_of(role) != killed, "another process", seconds=5)
+
+    def ended() -> Any:
+        status = service.get(f"/v1/studies/{name}")
+        return status if status and status["state"] not in ("queued", "running") else None
+
+    status = wait_for(ended, "the study's end", seconds=60)
+    assert status["state"] == "succeeded"
+    assert status["trials"] == {"total": trials, "complete": trials, "pruned": 0, "fail": 0, "running": 0, "waiting": 0}
+    numbers = [trial["number"] for trial in service.get(f"/v1/studies/{name}/trials")["items"]]
+    assert numbers == list(range(trials))
+
+
+def test_killed_or_terminated_it_leaves_no_process(tmp_path: Path) -> None:
+    """kill -9: all gone within 3 s, and a start at once, on the same port and folder, goes on with the job. SIGTERM: all
+    gone within 5 s, exit code 0, the job given back."""
+    port = free_port()
+    with serving(tmp_path / "data", port) as first:
+        first.post("/v1/studies", small_nets("long", 500))
+        wait_for(lambda: finished(first.get("/v1/studies/long")) >= 1, "a trial")
+        family = first.family()
+        assert len(family) >= 5  # the service, the API, the runner, its fork server, a worker
+        first.process.kill()
+        first.process.wait()
+        killed_at = time.monotonic()
+        with serving(tmp_path / "data", port) as second:
+            wait_for(
+                lambda: not alive(family), "the end of every process", seconds=max(0, killed_at + 3 - time.monotonic())
+            )
+            before = finished(second.get("/v1/studies/long"))
+            wait_for(lambda: finished(second.get("/v1/studies/long")) > before, "another trial")
+            family = second.family()
+            second.process.terminate()
+            assert second.process.wait(timeout=5) == 0
+            wait_for(lambda: not alive(family), "the end of every process", seconds=0.5)
+    shown = tuner("study", "show", "long", data_dir=tmp_path / "data")
+    assert "queued" in shown.stdout
+
+
+def test_the_quickstart_is_an_example_file() -> None:
+    """What `tuner run` and `tuner serve --quickstart` post by default is written out in examples/."""
+    from tuner.cli.begun import QUICKSTART
+
+    example = Path(__file__).parents[1] / "examples" / "mnist-quick.json"
+    assert json.loads(example.read_text()) == QUICKSTART.model_dump(mode="json")

@@ -1,0 +1,25 @@
+"""One configuration in a line that a person can read."""
+
+from tuner.specs.hyperparameters import Hyperparameters
+
+
+def in_words(point: Hyperparameters) -> str:
+    """`2×128 relu · adam 0.001 · cross_entropy · batch 128 · …`; what is switched off is left out."""
+    pieces = f"({point.maxout_pieces})" if point.maxout_pieces is not None else ""
+    parts = [
+        f"{point.depth}×{point.width} {point.activation}{pieces}",
+        f"{point.optimizer} {point.learning_rate:.3g}",
+        point.loss,
+        f"batch {point.batch_size}",
+    ]
+    if point.dropout:
+        parts.append(f"dropout {point.dropout:.2f}")
+    if point.input_dropout:
+        parts.append(f"input dropout {point.input_dropout:.2f}")
+    if point.shift_pixels:
+        parts.append(f"shift {point.shift_pixels}")
+    if point.weight_decay:
+        parts.append(f"decay {point.weight_decay:.1e}")
+    if point.normalisation != "standardise":
+        parts.append(f"pixels {point.normalisation}")
+    return " · ".join(parts)

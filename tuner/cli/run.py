@@ -1,0 +1,93 @@
+"""`tuner run`: one study from its spec to its table, in the terminal."""
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tuner.cli import verdict
+from tuner.cli.begun import QUICKSTART, begin
+from tuner.cli.watching import Watching
+from tuner.cli.workshop import Workshop
+from tuner.client import Client, Refused, follow
+from tuner.client.address import Address
+from tuner.client.answers import StudyStatus
+from tuner.errors import InvalidInput
+from tuner.settings import Settings
+
+INTERRUPTED = 130
+"""As a shell says it of a command that Ctrl-C ended."""
+
+
+def run(
+    spec: Annotated[
+        str | None, typer.Argument(metavar="[SPEC.json|-]", help="A StudySpec; without it the MNIST quickstart.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The study's name.")] = None,
+    trials: Annotated[int | None, typer.Option(help="budget.n_trials, a total.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The study's seed.")] = None,
+) -> None:
+    """Run a study and watch it; the same command again goes on with it, or shows it.
+
+    With TUNER_URL it runs in that service. Without, on the data folder: by the service that works on it, or by a runner
+    that lives as long as this command. Ctrl-C pauses the study.
+    """
+    body = _read(spec)
+    body |= {key: value for key, value in (("name", name), ("seed", seed)) if value is not None}
+    if trials is not None:
+        body["budget"] = {**(body.get("budget") or {}), "n_trials": trials}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    address = Address()
+    if address.url:
+        with Client.over_http(address.url, address.bearer()) as client:
+            status = _carry(client, body, lambda _status: None)
+    else:
+        settings = Settings(log_level="WARNING")
+        with Workshop(settings) as workshop, Client.in_process(settings) as client:
+            status = _carry(client, body, lambda _status: workshop.open_if_free())
+    if status.state != "succeeded":
+        raise typer.Exit(INTERRUPTED if status.state == "paused" else 1)
+
+
+def _carry(client: Client, body: Mapping[str, Any], look: Callable[[StudyStatus], None]) -> StudyStatus:
+    """The study's last status, shown on the way and told at the end; Ctrl-C pauses it, a second one only leaves."""
+    status = begin(client, body)
+    console = Console(stderr=True)
+    with Watching(console) as watching:
+
+        def show(status: StudyStatus) -> None:
+            look(status)
+            watching.show(status)
+
+        try:
+            status = follow(client, status.name, show)
+        except KeyboardInterrupt:
+            with contextlib.suppress(Refused):  # it has ended meanwhile
+                client.pause(status.name)
+            status = follow(client, status.name, show)
+    verdict.tell(Console(), client, status)
+    if status.state == "paused":
+        console.print(f"{status.name} is paused: `tuner study resume {status.name}` queues it again, and so does the same "
+                      "`tuner run`, which also runs it", highlight=False)  # fmt: skip
+    return status
+
+
+def _read(spec: str | None) -> dict[str, Any]:
+    """The spec as it was written; whether it is one is for the service to say."""
+    if spec is None:
+        return QUICKSTART.model_dump(mode="json")
+    try:
+        body = json.loads(sys.stdin.read() if spec == "-" else Path(spec).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"a spec must be a readable file, but {spec}: {error.strerror}") from error
+    except ValueError as error:  # also of bytes that are no UTF-8
+        raise InvalidInput(f"a spec must be JSON, but {spec}: {error}") from error
+    if not isinstance(body, Mapping):
+        raise InvalidInput(f"a spec must be a JSON object, but {spec} holds {type(body).__name__}")
+    return dict(body)

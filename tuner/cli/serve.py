@@ -1,0 +1,92 @@
+"""`tuner serve`: the API and a runner, kept running until SIGTERM or Ctrl-C."""
+
+import signal
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tuner.cli import verdict
+from tuner.cli.begun import QUICKSTART, begin
+from tuner.cli.children import serve_api, work_on_jobs
+from tuner.cli.interrupt import interrupt_on_signals
+from tuner.cli.listening import listen, reachable_url
+from tuner.cli.logs import log_to_stderr
+from tuner.cli.ownership import owning
+from tuner.cli.supervisor import Role, Supervisor
+from tuner.cli.watching import Watching
+from tuner.client import Client, follow
+from tuner.client.in_process import check_access, operator_token
+from tuner.errors import TunerError
+from tuner.settings import Settings
+
+POLL_SECONDS = 0.1
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; another than loopback needs a token.")] = None,
+    port: Annotated[int | None, typer.Option(help="0: any free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Database, data sets, models.")] = None,
+    quickstart: Annotated[
+        bool, typer.Option("--quickstart", help="Also run the MNIST quickstart and watch it.")
+    ] = False,
+) -> None:
+    """Serve the REST API and work on the jobs, until SIGTERM or Ctrl-C."""
+    given = {"host": host, "port": port, "data_dir": data_dir}
+    settings = Settings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    if quickstart and "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "WARNING"})  # sentences would tear the progress bar
+    log_to_stderr(settings.log_level)
+    check_access(settings)
+    interrupt_on_signals()
+    # A KeyboardInterrupt is how it ends, wherever it comes: what has begun by then is ended in order.
+    with suppress(KeyboardInterrupt), ExitStack() as closing:
+        closing.enter_context(owning(settings, f"`tuner serve` for port {settings.port}"))
+        listening = closing.enter_context(listen(settings))
+        _migrate(settings)
+        roles = Role("API", serve_api, (settings, listening)), Role("runner", work_on_jobs, (settings,))
+        closing.enter_context(Supervisor(*roles))
+        url = reachable_url(settings, listening)
+        client = closing.enter_context(Client.over_http(url, operator_token(settings)))
+        _wait_until_ready(client)
+        _tell_addresses(url)
+        if quickstart:
+            _run_quickstart(client)
+            _tell_addresses(url)
+        while True:
+            signal.pause()
+
+
+def _migrate(settings: Settings) -> None:
+    """The database has its schemas before two processes use it."""
+    # Optuna and SQLAlchemy take half a second to import, for which no other command should wait.
+    from tuner.store.database import migrate, open_database
+
+    engine = open_database(settings.database_url)
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def _wait_until_ready(client: Client) -> None:
+    while not client.is_ready():
+        time.sleep(POLL_SECONDS)
+
+
+def _tell_addresses(url: str) -> None:
+    typer.echo(f"tuner serves\n  API        {url}/v1/studies\n  docs       {url}/docs\n  dashboard  {url}/dashboard")
+
+
+def _run_quickstart(client: Client) -> None:
+    """The study is begun, watched and told like `tuner run` at this service's own address; the service outlives it."""
+    try:
+        begun = begin(client, QUICKSTART.model_dump(mode="json"))
+        with Watching(Console(stderr=True)) as watching:
+            status = follow(client, begun.name, watching.show)
+        verdict.tell(Console(), client, status)
+    except TunerError as error:
+        typer.echo(f"tuner: {error}", err=True)

@@ -1,0 +1,84 @@
+"""`tuner study`: what was searched, how it goes, what came out."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from tuner.cli.configuration import in_words
+from tuner.cli.door import open_door
+from tuner.cli.facts import print_facts
+from tuner.cli.tables import best_table, print_table, share, studies_table
+from tuner.client.answers import StudyStatus
+
+app = typer.Typer(no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The study's name, or @ID of one that another program made.")]
+
+
+@app.command("list")
+def list_studies(limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50) -> None:
+    """List studies, the newest first."""
+    with open_door() as client:
+        print_table(studies_table(islice(client.studies(), limit)))
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Show one study: its state, its trials, its best."""
+    with open_door() as client:
+        _tell(client.study(name))
+
+
+@app.command()
+def best(
+    name: Name,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many.")] = 5,
+    stage: Annotated[str | None, typer.Option(help="search or promotion; without it, the furthest there is.")] = None,
+) -> None:
+    """Show a study's best configurations."""
+    with open_door() as client:
+        found = client.best(name, k, stage)
+    typer.echo(f"by {found.stage}", err=True)
+    print_table(best_table(found))
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Pause a study; trials under way will run again under their numbers."""
+    with open_door() as client:
+        _tell(client.pause(name))
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Queue a paused study again, for `tuner serve` or the `tuner run` that began it to go on with."""
+    with open_door() as client:
+        _tell(client.resume(name))
+
+
+@app.command()
+def cancel(name: Name) -> None:
+    """End a study for good; what has been found stays."""
+    with open_door() as client:
+        _tell(client.cancel(name))
+
+
+def _tell(status: StudyStatus) -> None:
+    counts, progress, best = status.trials, status.progress, status.best
+    print_facts(
+        study=status.name,
+        state=status.state,
+        stage=status.stage,
+        progress=f"{progress.done} of {progress.total} ({progress.fraction:.0%})",
+        trials=f"{counts.total}: {counts.complete} complete, {counts.pruned} pruned, {counts.fail} failed, "
+        f"{counts.running} running, {counts.waiting} waiting",
+        best=None if best is None else f"{share(best.value)}, trial {best.number}",
+        at=None if best is None or best.hyperparameters is None else in_words(best.hyperparameters),
+        promoted=None if status.promoted is None else in_words(status.promoted.hyperparameters),
+        sealed_test=None if status.promoted is None else share(status.promoted.test_accuracy),
+        job=None if status.job is None else str(status.job.id),
+        stopped_by=status.stop_reason,
+        error=status.error,
+        note="; ".join(status.notes) or None,
+    )

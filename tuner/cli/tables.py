@@ -1,0 +1,105 @@
+"""Answers as tables."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from tuner.cli.configuration import in_words
+from tuner.client.answers import Best, Job, Model, StudySummary
+
+NONE = "–"
+
+PIPE_WIDTH = 200
+
+
+def studies_table(studies: Iterable[StudySummary]) -> Table:
+    table = _table("study", "state", "stage", ">trials", ">complete", ">pruned", ">failed", ">best", "created")
+    for study in studies:
+        counts = study.trials
+        numbers = (counts.total, counts.complete, counts.pruned, counts.fail)
+        table.add_row(
+            study.name,
+            study.state,
+            study.stage or NONE,
+            *map(str, numbers),
+            share(study.best_value),
+            _day(study.created_at),
+        )
+    return table
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    table = _table(">job", "study", "kind", "state", "stage", ">progress", ">attempt", "created")
+    for job in jobs:
+        progress = f"{job.progress.fraction:.0%}"
+        table.add_row(
+            str(job.id),
+            job.study,
+            job.kind,
+            job.state,
+            job.stage or NONE,
+            progress,
+            str(job.attempt),
+            _day(job.created_at),
+        )
+    return table
+
+
+def models_table(models: Iterable[Model]) -> Table:
+    table = _table("model", "study", "kind", ">parameters", ">validation", ">sealed test", "configuration")
+    for model in models:
+        table.add_row(
+            model.id,
+            model.study,
+            model.kind,
+            f"{model.parameters:,}",
+            share(model.metrics.validation_accuracy),
+            share(model.metrics.test_accuracy),
+            in_words(model.hyperparameters),
+        )
+    return table
+
+
+def best_table(best: Best) -> Table:
+    """The configurations of one stage; a search has not opened the sealed test set."""
+    tested = [">sealed test"] if best.stage != "search" else []
+    table = _table(">", ">trial", "configuration", ">parameters", ">validation", *tested)
+    for item in best.items:
+        row = [
+            str(item.rank),
+            "default" if item.number is None else str(item.number),
+            in_words(item.hyperparameters),
+            NONE if item.parameters is None else f"{item.parameters:,}",
+            share(item.value),
+        ]
+        table.add_row(*row, *(share(item.test_accuracy) for _ in tested))
+    return table
+
+
+def print_table(table: Table) -> None:
+    """As wide as the terminal; where there is none, wide enough for a row a line."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
+
+
+def share(value: float | None) -> str:
+    """An accuracy, or any other value of a foreign study."""
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _table(*headings: str) -> Table:
+    """`>` before a heading: its column holds numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        numbers = heading.startswith(">")
+        table.add_column(
+            heading.removeprefix(">"), justify="right" if numbers else "left", no_wrap=numbers or heading == "created"
+        )
+    return table
+
+
+def _day(time: str | None) -> str:
+    return NONE if time is None else time[:16].replace("T", " ")

@@ -1,0 +1,142 @@
+"""What the service answers, as far as this client reads it; fields of a newer service are passed over."""
+
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.study import StudySpec
+
+T = TypeVar("T")
+
+ENDED = ("succeeded", "failed", "cancelled", "foreign")
+"""The states of a study on which nothing works any more, now or later."""
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Page(Answer, Generic[T]):
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+class TrialCounts(Answer):
+    total: int
+    complete: int
+    pruned: int
+    fail: int
+    running: int
+    waiting: int
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned + self.fail
+
+
+class Progress(Answer):
+    done: int
+    total: int
+    fraction: float
+    eta_seconds: float | None
+
+
+class BestTrial(Answer):
+    number: int
+    value: float
+    hyperparameters: Hyperparameters | None
+
+
+class Promoted(Answer):
+    model: str
+    hyperparameters: Hyperparameters
+    test_accuracy: float | None
+
+
+class Job(Answer):
+    id: int
+    study: str
+    kind: str
+    state: str
+    stage: str | None
+    attempt: int
+    progress: Progress
+    stop_reason: str | None
+    error: str | None
+    elapsed_seconds: float
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class StudySummary(Answer):
+    name: str
+    state: str
+    stage: str | None
+    trials: TrialCounts
+    best_value: float | None
+    created_at: str | None
+
+
+class StudyStatus(Answer):
+    name: str
+    state: str
+    stage: str | None
+    stop_reason: str | None
+    error: str | None
+    notes: tuple[str, ...]
+    trials: TrialCounts
+    progress: Progress
+    best: BestTrial | None
+    promoted: Promoted | None
+    spec: StudySpec | None
+    job: Job | None
+
+
+class StudyPosted(Answer):
+    study: StudyStatus
+    job: Job
+
+
+class Trial(Answer):
+    number: int
+    state: str
+    value: float | None
+    hyperparameters: Hyperparameters | None
+    seed: int | None
+    attempts: int
+    seconds: float | None
+    parameters: int | None
+    reason: str | None
+
+
+class BestConfiguration(Answer):
+    rank: int
+    number: int | None
+    value: float
+    hyperparameters: Hyperparameters
+    parameters: int | None
+    model: str | None
+    test_accuracy: float | None
+
+
+class Best(Answer):
+    stage: str
+    items: tuple[BestConfiguration, ...]
+
+
+class ModelMetrics(Answer):
+    validation_accuracy: float
+    test_accuracy: float | None
+
+
+class Model(Answer):
+    id: str
+    study: str
+    kind: str
+    promoted: bool
+    hyperparameters: Hyperparameters
+    parameters: int
+    metrics: ModelMetrics
+    created_at: str

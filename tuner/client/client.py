@@ -1,0 +1,147 @@
+"""The REST contract as methods: specs in, answers out, `Refused` or `NoAnswer` otherwise."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+
+from tuner.client.answers import (
+    Answer,
+    Best,
+    Job,
+    Model,
+    Page,
+    StudyPosted,
+    StudyStatus,
+    StudySummary,
+    Trial,
+)
+from tuner.client.in_process import InProcessTransport, load_app, operator_token
+from tuner.client.refused import NoAnswer, refusal
+from tuner.settings import Settings
+from tuner.specs.study import StudySpec
+
+T = TypeVar("T", bound=Answer)
+
+TIMEOUT_SECONDS = 30.0
+PAGE = 200
+
+
+class Client:
+    """Talks to one service until it is closed. `http` carries the address and the token."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    @classmethod
+    def over_http(cls, url: str, token: str | None = None) -> Self:
+        return cls(httpx.Client(base_url=url, headers=_bearer(token), timeout=TIMEOUT_SECONDS))
+
+    @classmethod
+    def in_process(cls, settings: Settings) -> Self:
+        """The app of these settings in this process; who can read its token file and its database is its operator."""
+        transport = InProcessTransport(load_app(settings))
+        headers = _bearer(operator_token(settings))
+        return cls(httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=headers))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        return str(self._http.base_url).rstrip("/")
+
+    def is_ready(self) -> bool:
+        """Whether the database answers and a runner is alive."""
+        try:
+            return self._http.get("/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def create_study(self, spec: StudySpec | Mapping[str, Any]) -> StudyPosted:
+        """A mapping is sent as it is, for the service to judge."""
+        body = spec.model_dump(mode="json") if isinstance(spec, StudySpec) else spec
+        return self._call(StudyPosted, "POST", "/v1/studies", json=body)
+
+    def studies(self) -> Iterator[StudySummary]:
+        return self._pages(StudySummary, "/v1/studies")
+
+    def study(self, name: str) -> StudyStatus:
+        return self._call(StudyStatus, "GET", _study(name))
+
+    def pause(self, name: str) -> StudyStatus:
+        return self._call(StudyStatus, "POST", f"{_study(name)}/pause")
+
+    def resume(self, name: str) -> StudyStatus:
+        return self._call(StudyStatus, "POST", f"{_study(name)}/resume")
+
+    def cancel(self, name: str) -> StudyStatus:
+        return self._call(StudyStatus, "POST", f"{_study(name)}/cancel")
+
+    def trials(self, name: str, state: str | None = None, sort: str = "number") -> Iterator[Trial]:
+        return self._pages(Trial, f"{_study(name)}/trials", state=state, sort=sort)
+
+    def best(self, name: str, k: int = 5, stage: str | None = None) -> Best:
+        """Without `stage`, of the furthest stage that the study has reached."""
+        return self._call(Best, "GET", f"{_study(name)}/best", params=_given(k=k, stage=stage))
+
+    def jobs(self, state: str | None = None) -> Iterator[Job]:
+        return self._pages(Job, "/v1/jobs", state=state)
+
+    def job(self, job_id: str) -> Job:
+        return self._call(Job, "GET", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    def cancel_job(self, job_id: str) -> Job:
+        return self._call(Job, "POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel")
+
+    def models(self) -> Iterator[Model]:
+        return self._pages(Model, "/v1/models")
+
+    def model(self, model_id: str) -> Model:
+        return self._call(Model, "GET", f"/v1/models/{quote(model_id, safe='')}")
+
+    def download(self, model_id: str, to: Path) -> None:
+        """Write the model's zip archive (weights, configuration, card) to the file `to`."""
+        to.write_bytes(self._send("GET", f"/v1/models/{quote(model_id, safe='')}/download").content)
+
+    def _pages(self, item: type[T], path: str, **query: str | None) -> Iterator[T]:
+        """Every item, a page at a time as they are asked for."""
+        page_type = TypeAdapter(Page[item])  # type: ignore[valid-type]
+        params: dict[str, Any] = _given(limit=PAGE, **query)
+        while True:
+            page = page_type.validate_json(self._send("GET", path, params=params).content)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            params["cursor"] = page.next_cursor
+
+    def _call(self, answer: type[T], method: str, path: str, **request: Any) -> T:
+        return answer.model_validate_json(self._send(method, path, **request).content)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **request)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise NoAnswer(f"no service answers at {self.url}: {error}") from error
+        if not response.is_success:
+            raise refusal(response)
+        return response
+
+
+def _study(name: str) -> str:
+    return f"/v1/studies/{quote(name, safe='@')}"
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _given(**query: Any) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}

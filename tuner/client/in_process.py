@@ -1,0 +1,51 @@
+"""The service's own app as a transport: the same checks and answers as over HTTP, without a port."""
+
+import importlib
+from typing import Any
+
+import httpx
+from anyio.from_thread import start_blocking_portal
+
+from tuner.settings import Settings
+
+# By name, since `tuner` imports nothing of `api`.
+APP_MODULE = "api.app"
+SECURITY_MODULE = "api.security"
+
+
+def load_app(settings: Settings) -> Any:
+    """The ASGI app for these settings."""
+    return importlib.import_module(APP_MODULE).create_app(settings)
+
+
+def check_access(settings: Settings) -> None:
+    """Raises InvalidInput where the service would let everybody in, or its token file cannot be used."""
+    importlib.import_module(SECURITY_MODULE).check_address(settings)
+    operator_token(settings)
+
+
+def operator_token(settings: Settings) -> str | None:
+    """The token that opens the service of these settings, if one is asked for."""
+    if settings.token_file is None:
+        return None
+    token: str = importlib.import_module(SECURITY_MODULE).read_token(settings.token_file)
+    return token
+
+
+class InProcessTransport(httpx.BaseTransport):
+    """Runs the app in an event loop of its own thread; `close` ends both. Answers are read whole."""
+
+    def __init__(self, app: Any) -> None:
+        self._asgi = httpx.ASGITransport(app)
+        self._starting = start_blocking_portal()
+        self._portal = self._starting.__enter__()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._portal.call(self._answer, request)
+
+    def close(self) -> None:
+        self._starting.__exit__(None, None, None)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._asgi.handle_async_request(request)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
