@@ -40,8 +40,8 @@ def run(
     """
     body = _read(spec)
     body |= {key: value for key, value in (("name", name), ("seed", seed)) if value is not None}
-    if trials is not None:
-        body["budget"] = {**(body.get("budget") or {}), "n_trials": trials}
+    if trials is not None and isinstance(budget := body.get("budget", {}), Mapping):  # another kind is refused as it is
+        body["budget"] = {**budget, "n_trials": trials}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = Address()
     if address.url:
@@ -73,8 +73,8 @@ def _carry(client: Client, body: Mapping[str, Any], look: Callable[[StudyStatus]
             status = follow(client, status.name, show)
     verdict.tell(Console(), client, status)
     if status.state == "paused":
-        console.print(f"{status.name} is paused: `tuner study resume {status.name}` queues it again, and so does the same "
-                      "`tuner run`, which also runs it", highlight=False)  # fmt: skip
+        hint = f"`tuner study resume {status.name}` queues it again; the same `tuner run` goes on with it"
+        typer.echo(f"{status.name} is paused: {hint}", err=True)
     return status
 
 

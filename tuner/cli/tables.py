@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tuner.cli.configuration import in_words
 from tuner.client.answers import Best, Job, Model, StudySummary
@@ -17,39 +18,25 @@ def studies_table(studies: Iterable[StudySummary]) -> Table:
     table = _table("study", "state", "stage", ">trials", ">complete", ">pruned", ">failed", ">best", "created")
     for study in studies:
         counts = study.trials
-        numbers = (counts.total, counts.complete, counts.pruned, counts.fail)
-        table.add_row(
-            study.name,
-            study.state,
-            study.stage or NONE,
-            *map(str, numbers),
-            share(study.best_value),
-            _day(study.created_at),
-        )
+        numbers = (str(number) for number in (counts.total, counts.complete, counts.pruned, counts.fail))
+        created = _minute(study.created_at)
+        _add(table, study.name, study.state, study.stage or NONE, *numbers, share(study.best_value), created)
     return table
 
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     table = _table(">job", "study", "kind", "state", "stage", ">progress", ">attempt", "created")
     for job in jobs:
-        progress = f"{job.progress.fraction:.0%}"
-        table.add_row(
-            str(job.id),
-            job.study,
-            job.kind,
-            job.state,
-            job.stage or NONE,
-            progress,
-            str(job.attempt),
-            _day(job.created_at),
-        )
+        progress, created = f"{job.progress.fraction:.0%}", _minute(job.created_at)
+        _add(table, str(job.id), job.study, job.kind, job.state, job.stage or NONE, progress, str(job.attempt), created)
     return table
 
 
 def models_table(models: Iterable[Model]) -> Table:
     table = _table("model", "study", "kind", ">parameters", ">validation", ">sealed test", "configuration")
     for model in models:
-        table.add_row(
+        _add(
+            table,
             model.id,
             model.study,
             model.kind,
@@ -73,7 +60,7 @@ def best_table(best: Best) -> Table:
             NONE if item.parameters is None else f"{item.parameters:,}",
             share(item.value),
         ]
-        table.add_row(*row, *(share(item.test_accuracy) for _ in tested))
+        _add(table, *row, *(share(item.test_accuracy) for _ in tested))
     return table
 
 
@@ -101,5 +88,10 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _day(time: str | None) -> str:
+def _add(table: Table, *cells: str) -> None:
+    """As they are: another program's study may be named `[red]`, which is markup to rich."""
+    table.add_row(*(Text(cell) for cell in cells))
+
+
+def _minute(time: str | None) -> str:
     return NONE if time is None else time[:16].replace("T", " ")

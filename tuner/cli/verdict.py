@@ -13,24 +13,27 @@ NOTES_ACCURACY = 0.9686
 def tell(console: Console, client: Client, status: StudyStatus) -> None:
     """The best configurations, the search's best, and the promoted net against the course notes; or why there are none."""
     for note in status.notes:
-        console.print(f"note: {note}", highlight=False)
-    if status.state == "failed":
+        _line(console, f"note: {note}")
+    if status.state in ("failed", "cancelled"):
         reason = (status.error or status.stop_reason or "no reason is known").strip().splitlines()[-1]
-        console.print(f"{status.name} failed: {reason}", highlight=False, markup=False)
+        _line(console, f"{status.name} is {status.state}: {reason}")
     if status.best is None:
         return
-    best = client.best(status.name)
-    console.print(f"\n[bold]The best configurations of {status.name}, by {best.stage}[/bold]")
+    best, counts, promoted = client.best(status.name), status.trials, status.promoted
+    _line(console, f"\nThe best configurations of {status.name}, by {best.stage}", style="bold")
     print_table(best_table(best))
-    counts = status.trials
-    console.print(
+    _line(
+        console,
         f"\nSearch: {counts.finished} trials ({counts.complete} complete, {counts.pruned} pruned, {counts.fail} failed); "
         f"the best, trial {status.best.number}, has {status.best.value:.4f} on the subset's validation images.",
-        highlight=False,
     )
-    if status.promoted is not None and status.promoted.test_accuracy is not None:
-        console.print(
-            f"Sealed test of the promoted model {status.promoted.model}: {status.promoted.test_accuracy:.4f}; "
+    if promoted is not None and promoted.test_accuracy is not None:
+        _line(
+            console,
+            f"Sealed test of the promoted model {promoted.model}: {promoted.test_accuracy:.4f}; "
             f"the course notes: {NOTES_ACCURACY:.4f}.",
-            highlight=False,
         )
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ class Watching:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[times]}"),
@@ -66,7 +66,7 @@ class Watching:
             self._told, self._told_at = phase, now
             whole = f"{status.name}: {_phase(status)} {status.progress.fraction:.0%}"
             line = ", ".join([whole, _times(status), _trials(status), _best(status)])
-            self._console.print(line, soft_wrap=True, highlight=False)
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _phase(status: StudyStatus) -> str:

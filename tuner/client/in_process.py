@@ -1,6 +1,7 @@
 """The service's own app as a transport: the same checks and answers as over HTTP, without a port."""
 
 import importlib
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -33,18 +34,20 @@ def operator_token(settings: Settings) -> str | None:
 
 
 class InProcessTransport(httpx.BaseTransport):
-    """Runs the app in an event loop of its own thread; `close` ends both. Answers are read whole."""
+    """Runs the app, from its start to its end, in an event loop of another thread. Answers are read whole."""
 
     def __init__(self, app: Any) -> None:
         self._asgi = httpx.ASGITransport(app)
-        self._starting = start_blocking_portal()
-        self._portal = self._starting.__enter__()
+        with ExitStack() as closing:
+            self._portal = closing.enter_context(start_blocking_portal())
+            closing.enter_context(self._portal.wrap_async_context_manager(app.router.lifespan_context(app)))
+            self._closing = closing.pop_all()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._portal.call(self._answer, request)
 
     def close(self) -> None:
-        self._starting.__exit__(None, None, None)
+        self._closing.close()
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         answer = await self._asgi.handle_async_request(request)
