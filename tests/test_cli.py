@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,24 @@ def test_an_address_where_nothing_answers(tmp_path: Path) -> None:
     assert "no service answers at http://127.0.0.1:9" in asked.stderr
 
 
+def test_an_address_where_something_else_answers(tmp_path: Path) -> None:
+    """An answer that is not this service's is said to be that, and is no traceback."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        asked = tuner("study", "list", data_dir=tmp_path / "data", TUNER_URL=url)
+        other.shutdown()
+    assert asked.returncode == 1
+    assert asked.stderr.startswith(f"tuner: no service of this version answers at {url}")
+
+
 def test_run_at_a_service_and_again(service: Service, ask: Ask) -> None:
     """The study runs in the service; the same command again shows it and does not run it twice."""
     command = "run - --name remote --trials 3 --seed 7"
@@ -144,7 +164,7 @@ def test_run_at_a_service_and_again(service: Service, ask: Ask) -> None:
 def test_ctrl_c_pauses_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """An interrupted `tuner run` leaves the study paused, says how to go on, and loses nothing."""
     data_dir, spec, log = tmp_path / "data", tmp_path / "spec.json", tmp_path / "log"
-    spec.write_text(json.dumps(small_nets("tiny", 16)))
+    spec.write_text(json.dumps(small_nets("tiny", 8)))
     with log.open("w") as output:
         running = subprocess.Popen(
             [TUNER, "run", str(spec)], env=environment(data_dir), stdout=output, stderr=output, start_new_session=True
@@ -157,4 +177,4 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert "paused" in tuner("study", "show", "tiny", data_dir=data_dir).stdout
     again = tuner("run", str(spec), data_dir=data_dir)
     assert again.returncode == 0, again.stderr
-    assert "Search: 16 trials (16 complete" in again.stdout
+    assert "Search: 8 trials (8 complete" in again.stdout

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,21 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Service, alive, free_port, serving, small_nets, tuner, wait_for
+from tests.serving import TUNER, Service, alive, environment, free_port, serving, small_nets, tuner, wait_for
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("service") / "data") as service:
         yield service
+
+
+def watching(service: Service, spec: dict[str, Any]) -> "subprocess.Popen[str]":
+    """A `tuner run` at the service's address."""
+    spec_file = service.data_dir.parent / f"{spec['name']}.json"
+    spec_file.write_text(json.dumps(spec))
+    env = environment(service.data_dir.parent / "elsewhere", TUNER_URL=service.url)
+    return subprocess.Popen([TUNER, "run", spec_file], env=env, stdout=subprocess.PIPE, text=True)
 
 
 def finished(status: dict[str, Any]) -> int:
@@ -70,21 +79,17 @@ def test_refuses_settings_it_cannot_serve_with(settings: dict[str, str], message
 
 @pytest.mark.parametrize("role", ["API", "runner"])
 def test_replaces_what_was_killed_and_the_job_goes_on(role: str, service: Service) -> None:
-    """After kill -9 of the API or the runner, the study still ends with exactly its trials, each under its own number."""
+    """After kill -9 of the API or the runner, a study still ends with exactly its trials, each under its own number, and
+    the `tuner run` that watches it does not notice."""
     name, trials = f"killed-{role}", 24
-    service.post("/v1/studies", small_nets(name, trials))
-    wait_for(lambda: finished(service.get(f"/v1/studies/{name}")) >= 2, "two trials")
-    killed = service.pid_of(role)
-    os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: service.pid_of(role) != killed, "another process", seconds=5)
-
-    def ended() -> Any:
-        status = service.get(f"/v1/studies/{name}")
-        return status if status and status["state"] not in ("queued", "running") else None
-
-    status = wait_for(ended, "the study's end", seconds=60)
-    assert status["state"] == "succeeded"
-    assert status["trials"] == {"total": trials, "complete": trials, "pruned": 0, "fail": 0, "running": 0, "waiting": 0}
+    with watching(service, small_nets(name, trials)) as watcher:
+        wait_for(lambda: (status := service.get(f"/v1/studies/{name}")) and finished(status) >= 2, "two trials")
+        killed = service.pid_of(role)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: service.pid_of(role) != killed, "another process", seconds=5)
+        told, _ = watcher.communicate(timeout=60)
+        assert watcher.returncode == 0
+    assert f"Search: {trials} trials ({trials} complete, 0 pruned, 0 failed)" in told
     numbers = [trial["number"] for trial in service.get(f"/v1/studies/{name}/trials")["items"]]
     assert numbers == list(range(trials))
 
@@ -93,7 +98,7 @@ def test_killed_or_terminated_it_leaves_no_process(tmp_path: Path) -> None:
     """kill -9: all gone within 3 s, and a start at once, on the same port and folder, goes on with the job. SIGTERM: all
     gone within 5 s, exit code 0, the job given back."""
     port = free_port()
-    with serving(tmp_path / "data", port) as first:
+    with serving(tmp_path / "data", port=port) as first:
         first.post("/v1/studies", small_nets("long", 500))
         wait_for(lambda: finished(first.get("/v1/studies/long")) >= 1, "a trial")
         family = first.family()
@@ -101,7 +106,7 @@ def test_killed_or_terminated_it_leaves_no_process(tmp_path: Path) -> None:
         first.process.kill()
         first.process.wait()
         killed_at = time.monotonic()
-        with serving(tmp_path / "data", port) as second:
+        with serving(tmp_path / "data", port=port) as second:
             wait_for(
                 lambda: not alive(family), "the end of every process", seconds=max(0, killed_at + 3 - time.monotonic())
             )
@@ -115,9 +120,15 @@ def test_killed_or_terminated_it_leaves_no_process(tmp_path: Path) -> None:
     assert "queued" in shown.stdout
 
 
-def test_the_quickstart_is_an_example_file() -> None:
-    """What `tuner run` and `tuner serve --quickstart` post by default is written out in examples/."""
-    from tuner.cli.begun import QUICKSTART
-
-    example = Path(__file__).parents[1] / "examples" / "mnist-quick.json"
-    assert json.loads(example.read_text()) == QUICKSTART.model_dump(mode="json")
+def test_the_quickstart_runs_through_rest_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    """`--quickstart` posts the spec that examples/ holds, and shows its way; Ctrl-C, which a terminal sends to every
+    process, ends the service in order: exit code 0, no traceback, no process left."""
+    with serving(tmp_path / "data", "--quickstart") as service:
+        wait_for(lambda: "mnist-quick: search" in service.log, "the quickstart's first trials")
+        example = Path(__file__).parents[1] / "examples" / "mnist-quick.json"
+        assert service.get("/v1/studies/mnist-quick")["spec"] == json.loads(example.read_text())
+        family = service.family()
+        os.killpg(service.process.pid, signal.SIGINT)
+        assert service.process.wait(timeout=5) == 0
+        wait_for(lambda: not alive(family), "the end of every process", seconds=0.5)
+        assert "Traceback" not in service.log

@@ -18,10 +18,12 @@ from tuner.cli.logs import log_to_stderr
 from tuner.cli.ownership import owning
 from tuner.cli.supervisor import Role, Supervisor
 from tuner.cli.watching import Watching
-from tuner.client import Client, follow
+from tuner.client import Client, Refused, follow
+from tuner.client.answers import StudyStatus
 from tuner.client.in_process import check_access, operator_token
 from tuner.errors import TunerError
 from tuner.settings import Settings
+from tuner.specs.study import StudySpec
 
 POLL_SECONDS = 0.1
 
@@ -42,8 +44,12 @@ def serve(
     log_to_stderr(settings.log_level)
     check_access(settings)
     interrupt_on_signals()
-    # A KeyboardInterrupt is how it ends, wherever it comes: what has begun by then is ended in order.
-    with suppress(KeyboardInterrupt), ExitStack() as closing:
+    with suppress(KeyboardInterrupt):  # so it ends, wherever that comes: what has begun by then is ended in order
+        _serve(settings, quickstart)
+
+
+def _serve(settings: Settings, quickstart: bool) -> None:
+    with ExitStack() as closing:
         closing.enter_context(owning(settings, f"`tuner serve` for port {settings.port}"))
         listening = closing.enter_context(listen(settings))
         _migrate(settings)
@@ -82,11 +88,20 @@ def _tell_addresses(url: str) -> None:
 
 
 def _run_quickstart(client: Client) -> None:
-    """The study is begun, watched and told like `tuner run` at this service's own address; the service outlives it."""
+    """The study is begun, or found, and watched through REST like `tuner run` with TUNER_URL; the service outlives it."""
     try:
-        begun = begin(client, QUICKSTART.model_dump(mode="json"))
+        begun = _begin_or_find(client, QUICKSTART)
         with Watching(Console(stderr=True)) as watching:
             status = follow(client, begun.name, watching.show)
         verdict.tell(Console(), client, status)
-    except TunerError as error:
+    except TunerError as error:  # who serves goes on serving
         typer.echo(f"tuner: {error}", err=True)
+
+
+def _begin_or_find(client: Client, spec: StudySpec) -> StudyStatus:
+    """Also a study of that name with another spec is worth showing."""
+    try:
+        return begin(client, spec.model_dump(mode="json"))
+    except Refused as refused:
+        typer.echo(f"tuner: {refused}", err=True)
+        return client.study(spec.name)

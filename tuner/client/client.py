@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tuner.client.answers import (
     Answer,
@@ -25,6 +25,7 @@ from tuner.client.refused import NoAnswer, refusal
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
 
+A = TypeVar("A")
 T = TypeVar("T", bound=Answer)
 
 TIMEOUT_SECONDS = 30.0
@@ -113,17 +114,27 @@ class Client:
 
     def _pages(self, item: type[T], path: str, **query: str | None) -> Iterator[T]:
         """Every item, a page at a time as they are asked for."""
-        page_type = TypeAdapter(Page[item])  # type: ignore[valid-type]
+        page_type: TypeAdapter[Page[T]] = TypeAdapter(Page[item])  # type: ignore[valid-type]
         params: dict[str, Any] = _given(limit=PAGE, **query)
         while True:
-            page = page_type.validate_json(self._send("GET", path, params=params).content)
+            page = self._read(page_type, self._send("GET", path, params=params))
             yield from page.items
             if page.next_cursor is None:
                 return
             params["cursor"] = page.next_cursor
 
     def _call(self, answer: type[T], method: str, path: str, **request: Any) -> T:
-        return answer.model_validate_json(self._send(method, path, **request).content)
+        return self._read(TypeAdapter(answer), self._send(method, path, **request))
+
+    def _read(self, answer: TypeAdapter[A], response: httpx.Response) -> A:
+        try:
+            return answer.validate_json(response.content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the whole of it"
+            raise NoAnswer(
+                f"no service of this version answers at {self.url}: {response.request.url.path}, {where}: {first['msg']}"
+            ) from error
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
