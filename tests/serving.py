@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 TUNER = Path(sys.executable).with_name("tuner")
 TINY: dict[str, Any] = {
