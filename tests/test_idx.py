@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.data.idx import read_idx
+from tuner.data.idx import CHUNK, read_idx
 from tuner.data.installation import PACKAGED_MNIST
 from tuner.errors import DamagedData
 
@@ -54,6 +54,7 @@ def test_reads_every_type_in_native_order(tmp_path: Path, code: int, dtype: str)
         (b"\0\0\x08\x03" + struct.pack(">2I", 2, 3), "3 sizes of 4 bytes"),
         (WHOLE[:-1], "takes 24 bytes, but got 23"),
         (WHOLE + b"\0", "takes 24 bytes, but got more than 24"),
+        (b"\0\0\x08\x01" + struct.pack(">I", CHUNK) + bytes(CHUNK + 1), f"but got more than {CHUNK}"),
         (b"\0\0\x08\x03" + struct.pack(">3I", *[2**32 - 1] * 3) + b"few", "but got 3"),
         (ZIPPED[:-12], "whole gzip stream"),
         (ZIPPED[:10] + b"\xff" * 20, "whole gzip stream"),

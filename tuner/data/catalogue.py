@@ -1,10 +1,12 @@
 """The data sets this installation has.
 
-root/<name>/dataset.json        StoredDataset: shape, classes, counts, checksums
-root/<name>/train_images.npy    (count, *image_shape) uint8
-root/<name>/train_labels.npy    (count,) uint8
-root/<name>/test_images.npy     sealed: only `tuner.data.sealed` reads these two as images and labels
-root/<name>/test_labels.npy
+    root/<name>/dataset.json        StoredDataset: shape, classes, counts, checksums
+    root/<name>/train_images.npy    (count, *image_shape) uint8
+    root/<name>/train_labels.npy    (count,) uint8
+    root/<name>/test_images.npy     these two are sealed: only `tuner.data.sealed` looks into them
+    root/<name>/test_labels.npy
+
+A folder is there whole or not at all: `tuner.data.installation` sees to it.
 """
 
 import hashlib

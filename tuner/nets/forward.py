@@ -11,7 +11,9 @@ from tuner.specs.hyperparameters import Activation
 Array = NDArray[np.floating[Any]]
 
 
-def predict(tensors: Mapping[str, Array], activation: Activation, images: NDArray[np.uint8], batch: int = 1000) -> Array:
+def predict(
+    tensors: Mapping[str, Array], activation: Activation, images: NDArray[np.uint8], batch: int = 1000
+) -> Array:
     """Class probabilities (N, classes) of raw images (N, *image_shape), pixels 0 to 255.
 
     `tensors` are those of `tuner.nets.weights`: weights.k and biases.k of each layer, and the mean and deviation that scale the

@@ -1,7 +1,7 @@
 """One step of training: parameters move against their gradients.
 
-torch's own update functions, called without the `torch.optim.Optimizer` around them, whose bookkeeping costs as much as the
-update of a small net; a test holds the two equal.
+torch's own update functions, called without the `torch.optim.Optimizer` around them: its bookkeeping costs as much as the update
+of a small net, and the first one made takes over a second, for importing a compiler. A test holds the two equal.
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tuner.errors import TunerError
+from tuner.nets.denormals import denormals_are_zero
 from tuner.nets.evaluation import validate
 from tuner.nets.learning_rate import rate_factor
 from tuner.nets.losses import LOSSES
@@ -54,6 +55,7 @@ class TrainedNet:
     """Of the process, over the same time."""
 
 
+@denormals_are_zero()
 def train(
     hyperparameters: Hyperparameters,
     data: TrainingData,
@@ -90,8 +92,7 @@ def train(
         epoch = progress.epoch + 1
         fit = _train_epoch(progress, batches, steps, should_stop)
         validation = validate(net, data.validation_images, data.validation_labels, LOSSES[hyperparameters.loss])
-        if not math.isfinite(validation.loss):
-            raise TrainingDiverged(epoch, f"the validation loss became {validation.loss}")
+        _check_finite(epoch, {"validation loss": validation.loss})
         seconds, cpu_seconds = clock.lap()
         record = EpochRecord(
             epoch=epoch,
@@ -134,35 +135,32 @@ def _train_epoch(progress: Progress, batches: "_Batches", steps: int | None, sho
     net, h = progress.net, progress.net.hyperparameters
     loss_of, learning_rate = LOSSES[h.loss], h.learning_rate
     weights, biases = list(net.weights), list(net.biases)
-    step = progress.epoch * batches.per_epoch
+    epoch, step = progress.epoch + 1, progress.epoch * batches.per_epoch
     total = norm_first = norm_last = 0.0
     answers, truths = [], []
     net.train()
     for images, labels in batches:
         if should_stop():
-            raise TrainingStopped(f"stopped in epoch {progress.epoch + 1}")
+            raise TrainingStopped(f"stopped in epoch {epoch}")
         logits = net(images)
         loss = loss_of(logits, labels)
         gradients = torch.autograd.grad(loss, weights + biases)
-        first, last = gradients[0], gradients[len(weights) - 1]
-        figures = (loss.item(), torch.linalg.vector_norm(first).item(), torch.linalg.vector_norm(last).item())
-        if not all(map(math.isfinite, figures)):
-            names = ("training loss", "first layer's gradient norm", "last layer's gradient norm")
-            reasons = (
-                f"the {name} became {value}"
-                for name, value in zip(names, figures, strict=True)
-                if not math.isfinite(value)
-            )
-            raise TrainingDiverged(progress.epoch + 1, next(reasons))
+        batch_loss = loss.item()
+        first = torch.linalg.vector_norm(gradients[0]).item()
+        last = torch.linalg.vector_norm(gradients[len(weights) - 1]).item()
+        _check_finite(
+            epoch,
+            {"training loss": batch_loss, "first layer's gradient norm": first, "last layer's gradient norm": last},
+        )
         if steps is not None:
             learning_rate = h.learning_rate * rate_factor(step, steps)
         progress.optimizer.step(gradients, learning_rate)
         step += 1
-        total += figures[0] * len(labels)
+        total += batch_loss * len(labels)
+        norm_first += first
+        norm_last += last
         answers.append(logits.detach())
         truths.append(labels)
-        norm_first += figures[1]
-        norm_last += figures[2]
     return _Fit(
         loss=total / batches.count,
         accuracy=(torch.cat(answers).argmax(1) == torch.cat(truths)).sum().item() / batches.count,
@@ -170,6 +168,12 @@ def _train_epoch(progress: Progress, batches: "_Batches", steps: int | None, sho
         gradient_norm_last=norm_last / batches.per_epoch,
         learning_rate=learning_rate,
     )
+
+
+def _check_finite(epoch: int, figures: dict[str, float]) -> None:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise TrainingDiverged(epoch, f"the {name} became {value}")
 
 
 class _Batches:
