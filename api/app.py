@@ -1,9 +1,12 @@
 """The app: `create_app` puts together what the other modules make. Nothing is created at import."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from api import problems
-from api.dashboard import make_dashboard
+from api.dashboard import close_storage, make_dashboard, open_storage
 from api.routes import health, jobs, models, studies, trials
 from api.security import Gate, check_address, read_token
 from tuner import __version__
@@ -25,18 +28,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     token = read_token(settings.token_file) if settings.token_file is not None else None
     engine = open_database(settings.database_url)
     migrate(engine)
+    storage = open_storage(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        close(app)
+
     app = FastAPI(
         title="tuner",
+        lifespan=lifespan,
         version=__version__,
         description=DESCRIPTION,
         redirect_slashes=False,
         responses=problems.described(422),
     )
-    app.state.engine, app.state.settings = engine, settings
+    app.state.engine, app.state.storage, app.state.settings = engine, storage, settings
     problems.install(app)
     for routes in (health, studies, trials, jobs, models):
         app.include_router(routes.router)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
-    app.router.default = make_dashboard(settings.database_url)
+    app.router.default = make_dashboard(storage)
     app.add_middleware(Gate, settings=settings, token=token)
     return app
+
+
+def close(app: FastAPI) -> None:
+    """The app's connections are closed."""
+    app.state.engine.dispose()
+    close_storage(app.state.storage)

@@ -5,6 +5,7 @@ from http import HTTPStatus
 import optuna
 import optuna_dashboard
 from a2wsgi import WSGIMiddleware
+from optuna.storages import BaseStorage
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,10 +15,19 @@ PREFIXES = ("/dashboard", "/api/", "/static/", "/csv/", "/artifacts/", "/favicon
 WORKERS = 4
 
 
-def make_dashboard(database_url: str) -> ASGIApp:
+def open_storage(database_url: str) -> BaseStorage:
+    """Optuna's cached storage: given a URL instead, the dashboard would load every trial again at each of its polls."""
+    return optuna.storages.get_storage(database_url)
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Its connections are closed; Optuna itself has no call for that."""
+    storage.remove_session()
+    storage._backend.engine.dispose()  # type: ignore[attr-defined]
+
+
+def make_dashboard(storage: BaseStorage) -> ASGIApp:
     """Serves the dashboard's paths to readers, and answers every other path with 404."""
-    # A storage and not its URL: a URL would make the dashboard load every trial again at each of its polls.
-    storage = optuna.storages.get_storage(database_url)
     app = WSGIMiddleware(optuna_dashboard.wsgi(storage), workers=WORKERS)
 
     async def read_only(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from a2wsgi import ASGIMiddleware
 from sqlalchemy import Engine, create_engine, text
 
-from api.app import create_app
+from api.app import close, create_app
 from tuner.runner.runner import run
 from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
@@ -39,19 +40,18 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, with the superuser `tuner`."""
     programs = [shutil.which("pg_ctl"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/pg_ctl"))]
     pg_ctl = next((Path(program).resolve() for program in programs if program), None)
     if pg_ctl is None:
         missing("postgres", "PostgreSQL's programs are not installed")
         raise AssertionError
-    home, port = tmp_path_factory.mktemp("postgres"), free_port()
+    # Not below pytest's own folder, which only this user may enter.
+    home, port = Path(tempfile.mkdtemp(prefix="tuner-postgres-")), free_port()
     # PostgreSQL refuses to run as root; its package has made a user for it.
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if as_user:
-        for folder in (home, *home.parents[:2]):
-            folder.chmod(0o755)
         shutil.chown(home, "postgres")
 
     def run(*command: str) -> None:
@@ -62,6 +62,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     run(str(pg_ctl), "-D", f"{home}/data", "-l", f"{home}/log", "-o", options, "-w", "start")
     yield f"postgresql+psycopg://tuner@127.0.0.1:{port}"
     run(str(pg_ctl), "-D", f"{home}/data", "-m", "immediate", "stop")
+    shutil.rmtree(home)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -109,7 +110,7 @@ def connect(settings: Settings) -> Iterator[httpx.Client]:
     transport = httpx.WSGITransport(app=ASGIMiddleware(app))  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
     with httpx.Client(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
-    app.state.engine.dispose()
+    close(app)
 
 
 @contextmanager

@@ -87,6 +87,7 @@ def test_a_search_ends_with_exactly_its_trials(service: Service) -> None:
     stock = optuna.load_study(study_name="whole", storage=storage)
     assert stock.best_value == status["best"]["value"]
     assert all(trial.params and trial.intermediate_values for trial in stock.trials)
+    storage.remove_session()
     storage.engine.dispose()
 
 
@@ -316,3 +317,22 @@ def _act(service: Service, name: str, verb: str, state: str) -> float:
     wait_until(lambda: service.status(name)["state"] == state, f"{name} is {state}")
     assert service.status(name)["trials"]["running"] == 0
     return time.monotonic() - began
+
+
+def test_a_job_on_either_database(database_url: str, tmp_path: Path) -> None:
+    """The whole job, a stock reader and a foreign study work alike on SQLite and PostgreSQL."""
+    settings = Settings(data_dir=tmp_path, database_url=database_url, parallel=2)
+    with connect(settings) as api, running(settings):
+        service = Service(settings, api)
+        storage = optuna.storages.RDBStorage(database_url)
+        plain = optuna.create_study(study_name="plain", storage=storage)
+        plain.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+        status = service.finished("a", **PROMOTED)
+        assert (status["state"], status["promoted"] is not None, status["trials"]["total"]) == ("succeeded", True, 6)
+        assert service.status("plain")["state"] == "foreign"
+        by_value = service.get("/v1/studies/a/trials?sort=-value&limit=3")
+        values = [trial["value"] for trial in by_value["items"]]
+        assert values == sorted(values, reverse=True)
+        assert optuna.load_study(study_name="a", storage=storage).best_value == status["best"]["value"]
+        storage.remove_session()
+        storage.engine.dispose()

@@ -3,7 +3,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.app import create_app
+from api.app import close, create_app
 from tests.conftest import connect
 from tuner.errors import InvalidInput
 from tuner.settings import Settings
@@ -61,7 +61,7 @@ def test_an_open_address_needs_a_token(settings: Settings, guarded: Settings) ->
     """Without a token the app is not even made for another address than loopback."""
     with pytest.raises(InvalidInput, match=r"binds to loopback only, but TUNER_HOST is 0\.0\.0\.0"):
         create_app(settings.model_copy(update={"host": "0.0.0.0"}))
-    create_app(guarded.model_copy(update={"host": "0.0.0.0"})).state.engine.dispose()
+    close(create_app(guarded.model_copy(update={"host": "0.0.0.0"})))
 
 
 @pytest.mark.parametrize("content", [None, b"short", b"\xff" * 40])

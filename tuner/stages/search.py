@@ -132,6 +132,7 @@ class _Search:
                 epochs=self._job.spec.subset.epochs,
                 seed=seed,
                 timeout_seconds=self._job.spec.budget.trial_timeout_seconds,
+                decay=True,
             )
         )
         return True
@@ -211,5 +212,5 @@ def subset_slice(job: RunningJob) -> DataSlice:
 
 def run_baseline(job: RunningJob) -> None:
     """Train the default configuration on the subset, outside the trials, since the study's space excludes it."""
-    plan = Plan("baseline", subset_slice(job), job.spec.subset.epochs, decay=False, keep_weights=False)
+    plan = Plan("baseline", subset_slice(job), job.spec.subset.epochs, decay=True, keep_weights=False)
     retrain(job, plan, [Contender("default", job.spec.default())])

@@ -51,7 +51,9 @@ def migrate(engine: Engine) -> None:
     """Create or upgrade both schemas: Optuna's by Optuna itself, ours by alembic under a version table of our own."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with reporting_outages():
-        optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False)).engine.dispose()
+        storage = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
+        storage.remove_session()
+        storage.engine.dispose()
     config = Config()
     config.set_main_option("script_location", "tuner:store/migrations")
     config.set_main_option("path_separator", "os")
