@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from api import problems
 from api.dashboard import close_storage, make_dashboard, open_storage
 from api.routes import health, jobs, models, studies, trials
-from api.security import Gate, check_address, read_token
+from api.security import Gate
 from tuner import __version__
 from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
@@ -24,8 +24,7 @@ The [Optuna dashboard](/dashboard) shows the same trials, read only.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service's app. Raises InvalidInput where the settings would let everybody in, Unavailable without a database."""
     settings = settings or Settings()
-    check_address(settings)
-    token = read_token(settings.token_file) if settings.token_file is not None else None
+    token = settings.token()
     engine = open_database(settings.database_url)
     migrate(engine)
     storage = open_storage(settings.database_url)

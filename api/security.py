@@ -7,7 +7,6 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -17,41 +16,18 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
-from tuner.errors import InvalidInput
 from tuner.settings import LOOPBACK, Settings
 
 MAX_JSON_BYTES = 1024 * 1024
 COOKIE = "tuner_session"
 OPEN_PATHS = ("/healthz", "/login")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-MIN_TOKEN_LENGTH = 16
 
 SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
 }
-
-
-def read_token(file: Path) -> str:
-    """The operator's token. Raises InvalidInput where the file cannot be read or the token is too short to be a secret."""
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"TUNER_TOKEN_FILE must name a readable text file, but {file}: {error}") from error
-    if len(token) < MIN_TOKEN_LENGTH:
-        raise InvalidInput(
-            f"a token must have at least {MIN_TOKEN_LENGTH} characters, but the one in {file} has {len(token)}"
-        )
-    return token
-
-
-def check_address(settings: Settings) -> None:
-    """Raises InvalidInput where the service would listen beyond this machine and let everybody in."""
-    if settings.host not in LOOPBACK and settings.token_file is None:
-        raise InvalidInput(
-            f"without a token the service binds to loopback only, but TUNER_HOST is {settings.host}; set TUNER_TOKEN_FILE"
-        )
 
 
 class Gate:

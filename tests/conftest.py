@@ -1,6 +1,5 @@
 """Real parts for the tests: databases, a browser, a service. What cannot be had here skips, unless TUNER_REQUIRE names it."""
 
-import glob
 import os
 import shutil
 import socket
@@ -42,7 +41,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, with the superuser `tuner`."""
-    programs = [shutil.which("pg_ctl"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/pg_ctl"))]
+    programs = [shutil.which("pg_ctl"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))]
     pg_ctl = next((Path(program).resolve() for program in programs if program), None)
     if pg_ctl is None:
         missing("postgres", "PostgreSQL's programs are not installed")

@@ -97,7 +97,9 @@ def test_a_default_outside_the_space_runs_as_a_baseline(service: Service) -> Non
     assert all(trial["hyperparameters"]["depth"] == 1 for trial in service.trials("baseline"))
     engine = open_database(service.settings.database_url)
     with engine.connect() as connection:
-        rows = connection.exec_driver_sql("SELECT stage, contender, state FROM tuner_runs WHERE stage = 'baseline'").all()
+        rows = connection.exec_driver_sql(
+            "SELECT stage, contender, state FROM tuner_runs WHERE stage = 'baseline'"
+        ).all()
     engine.dispose()
     assert rows == [("baseline", "default", "complete")]
 
@@ -134,12 +136,20 @@ def test_too_many_failures_fail_the_job(service: Service) -> None:
 
 def test_a_diverged_trial_is_pruned_with_its_reason(service: Service) -> None:
     """A net whose loss explodes is PRUNED at once, spends no failure budget, and says why."""
-    space = {"activation": "maxout", "loss": "cross_entropy", "optimizer": "sgd", "learning_rate": 100.0, "normalisation": "none"}
+    space = {
+        "activation": "maxout",
+        "loss": "cross_entropy",
+        "optimizer": "sgd",
+        "learning_rate": 100.0,
+        "normalisation": "none",
+    }
     status = service.finished("diverged", search_space=space, budget={"n_trials": 3, "max_failed": 0})
     assert status["state"] == "succeeded"
     diverged = [trial for trial in service.trials("diverged") if trial["reason"] == "diverged"]
     assert diverged
-    assert all(trial["state"] == "PRUNED" and trial["value"] is None and "became" in trial["detail"] for trial in diverged)
+    assert all(
+        trial["state"] == "PRUNED" and trial["value"] is None and "became" in trial["detail"] for trial in diverged
+    )
 
 
 def test_pause_and_cancel_act_at_once(service: Service) -> None:

@@ -70,8 +70,8 @@ def test_an_automatic_learning_rate_belongs_to_its_optimizer() -> None:
         ({"learning_rate": 0.1, "dropout": 0.0, "weight_decay": 0.0, "width": 32, "depth": {"low": 1, "high": 6, "step": 2},
           "activation": "relu", "optimizer": "sgd", "loss": "mse", "batch_size": 32, "shift_pixels": 0}, 3),
         ({"learning_rate": 0.1, "dropout": {"low": 0, "high": 0.5, "step": 0.1}, "weight_decay": 0.0, "width": 32, "depth": 1,
-          "activation": {"choices": ["relu", "maxout"]}, "maxout_pieces": {"low": 2, "high": 4}, "optimizer": "sgd", "loss": "mse",
-          "batch_size": 32, "shift_pixels": 0}, 6 + 3 * 6),
+          "activation": {"choices": ["relu", "maxout"]}, "maxout_pieces": {"low": 2, "high": 4}, "optimizer": "sgd",
+          "loss": "mse", "batch_size": 32, "shift_pixels": 0}, 6 + 3 * 6),
     ],
 )  # fmt: skip
 def test_the_size_of_a_space(space: dict[str, Any], size: int | None) -> None:

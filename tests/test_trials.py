@@ -56,8 +56,8 @@ def ours(engine: Engine) -> int:
             for epoch, value in enumerate(reports, start=1):
                 view.report(asked.number, epoch, value)
                 trials.add_reports(connection, [(trial_id, epoch, value)])
-            value = reports[-1] if state is TrialState.COMPLETE else None
-            assert trials.finish_trial(connection, trial_id, view.tell(asked.number, state, value))
+            final = reports[-1] if state is TrialState.COMPLETE else None
+            assert trials.finish_trial(connection, trial_id, view.tell(asked.number, state, final))
     return study.id
 
 
@@ -69,13 +69,23 @@ def rows(engine: Engine, study_name: str) -> dict[str, list[tuple[Any, ...]]]:
         study_id = connection.execute(select(trials.STUDIES.c.study_id).filter_by(study_name=study_name)).scalar_one()
         own = select(trials.TRIALS.c.trial_id, trials.TRIALS.c.number).filter_by(study_id=study_id)
         numbers = {row.trial_id: row.number for row in connection.execute(own)}
-        tables = (trials.TRIALS, trials.VALUES, trials.REPORTS, trials.PARAMS, trials.USER_ATTRIBUTES, trials.SYSTEM_ATTRIBUTES)
+        tables = (
+            trials.TRIALS,
+            trials.VALUES,
+            trials.REPORTS,
+            trials.PARAMS,
+            trials.USER_ATTRIBUTES,
+            trials.SYSTEM_ATTRIBUTES,
+        )
         for table in tables:
             key = next(iter(table.primary_key)).name
             columns = [c for c in table.c if c.name not in dropped | ({key} if key != "trial_id" else set())]
             query = select(*columns).where(table.c.trial_id.in_(numbers)).order_by(table.c.trial_id)
             found[table.name] = sorted(
-                [tuple(numbers[v] if c.name == "trial_id" else v for c, v in zip(columns, row, strict=True)) for row in connection.execute(query)],
+                [
+                    tuple(numbers[v] if c.name == "trial_id" else v for c, v in zip(columns, row, strict=True))
+                    for row in connection.execute(query)
+                ],
                 key=repr,
             )
     return found
@@ -157,5 +167,10 @@ def test_pages_hold_every_trial_once(engine: Engine, sort: trial_pages.Sort) -> 
             found += page
             after = trial_pages.key(page[-1], sort)
     assert sorted(t.number for t in found) == [0, 1, 2, 3, 4]
-    expected = {"number": [0, 1, 2, 3, 4], "-number": [4, 3, 2, 1, 0], "value": [1, 0, 4, 2, 3], "-value": [4, 0, 1, 2, 3]}
+    expected = {
+        "number": [0, 1, 2, 3, 4],
+        "-number": [4, 3, 2, 1, 0],
+        "value": [1, 0, 4, 2, 3],
+        "-value": [4, 0, 1, 2, 3],
+    }
     assert [t.number for t in found] == expected[sort]

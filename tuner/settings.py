@@ -7,6 +7,9 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tuner.errors import InvalidInput
+
+MIN_TOKEN_LENGTH = 16
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -36,6 +39,25 @@ class Settings(BaseSettings):
         if not self.parallel:
             object.__setattr__(self, "parallel", _cores())
         return self
+
+    def token(self) -> str | None:
+        """The operator's token, or None where everybody may come in; then the address must be this machine's own.
+
+        Raises InvalidInput where the address is another one, the file cannot be read, or the token is too short for a secret.
+        """
+        if self.token_file is None:
+            if self.host in LOOPBACK:
+                return None
+            rule = "without a token the service binds to loopback only"
+            raise InvalidInput(f"{rule}, but TUNER_HOST is {self.host}; set TUNER_TOKEN_FILE")
+        try:
+            token = self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"TUNER_TOKEN_FILE must name a readable text file: {error}") from error
+        if len(token) < MIN_TOKEN_LENGTH:
+            rule = f"a token must have at least {MIN_TOKEN_LENGTH} characters"
+            raise InvalidInput(f"{rule}, but the one in {self.token_file} has {len(token)}")
+        return token
 
     @property
     def on_sqlite(self) -> bool:

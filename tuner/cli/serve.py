@@ -20,7 +20,6 @@ from tuner.cli.supervisor import Role, Supervisor
 from tuner.cli.watching import Watching
 from tuner.client import Client, Refused, follow
 from tuner.client.answers import StudyStatus
-from tuner.client.in_process import check_access, operator_token
 from tuner.errors import TunerError
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
@@ -42,7 +41,7 @@ def serve(
     if quickstart and "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "WARNING"})  # sentences would tear the progress bar
     log_to_stderr(settings.log_level)
-    check_access(settings)
+    settings.token()  # refuses settings that would let everybody in
     interrupt_on_signals()
     with suppress(KeyboardInterrupt):  # so it ends, wherever that comes: what has begun by then is ended in order
         _serve(settings, quickstart)
@@ -56,7 +55,7 @@ def _serve(settings: Settings, quickstart: bool) -> None:
         roles = Role("API", serve_api, (settings, listening)), Role("runner", work_on_jobs, (settings,))
         closing.enter_context(Supervisor(*roles))
         url = reachable_url(settings, listening)
-        client = closing.enter_context(Client.over_http(url, operator_token(settings)))
+        client = closing.enter_context(Client.over_http(url, settings.token()))
         _wait_until_ready(client)
         _tell_addresses(url)
         if quickstart:

@@ -20,7 +20,7 @@ from tuner.client.answers import (
     StudySummary,
     Trial,
 )
-from tuner.client.in_process import InProcessTransport, load_app, operator_token
+from tuner.client.in_process import InProcessTransport, load_app
 from tuner.client.refused import NoAnswer, refusal
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
@@ -46,7 +46,7 @@ class Client:
     def in_process(cls, settings: Settings) -> Self:
         """The app of these settings in this process; who can read its token file and its database is its operator."""
         transport = InProcessTransport(load_app(settings))
-        headers = _bearer(operator_token(settings))
+        headers = _bearer(settings.token())
         return cls(httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=headers))
 
     def __enter__(self) -> Self:

@@ -11,26 +11,11 @@ from tuner.settings import Settings
 
 # By name, since `tuner` imports nothing of `api`.
 APP_MODULE = "api.app"
-SECURITY_MODULE = "api.security"
 
 
 def load_app(settings: Settings) -> Any:
     """The ASGI app for these settings."""
     return importlib.import_module(APP_MODULE).create_app(settings)
-
-
-def check_access(settings: Settings) -> None:
-    """Raises InvalidInput where the service would let everybody in, or its token file cannot be used."""
-    importlib.import_module(SECURITY_MODULE).check_address(settings)
-    operator_token(settings)
-
-
-def operator_token(settings: Settings) -> str | None:
-    """The token that opens the service of these settings, if one is asked for."""
-    if settings.token_file is None:
-        return None
-    token: str = importlib.import_module(SECURITY_MODULE).read_token(settings.token_file)
-    return token
 
 
 class InProcessTransport(httpx.BaseTransport):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from tuner.specs.hyperparameters import (
     CONDITIONS,
@@ -260,9 +261,13 @@ class SearchSpace(Spec):
 _ORDER = ("depth", "width", "activation", "maxout_pieces", "loss", "optimizer", "learning_rate", "momentum", "rmsprop_alpha",
           "dropout", "input_dropout", "shift_pixels", "batch_size", "weight_decay", "normalisation")  # fmt: skip
 
-_VALUES: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter[Any](Annotated[field.annotation, field]) for name, field in Hyperparameters.model_fields.items()
-}
+
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    value: Any = Annotated[field.annotation, field]
+    return TypeAdapter(value)
+
+
+_VALUES = {name: _adapter(field) for name, field in Hyperparameters.model_fields.items()}
 """What each hyperparameter may be."""
 
 
