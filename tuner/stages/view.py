@@ -28,6 +28,9 @@ from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import StudySpec
 
 STARTUP_TRIALS = 15
+FIRST_JUDGED_EPOCH = 2
+REDUCTION_FACTOR = 2
+
 MAX_DUPLICATES = 10
 """So often the sampler is asked again for a point that was not tried; then an untried one is drawn from the finite space."""
 
@@ -171,9 +174,8 @@ def make_sampler(spec: StudySpec, number: int, attempt: int) -> BaseSampler:
     )  # for the conditional dimensions, which these samplers cannot relate to others
     match spec.sampler.kind:
         case "tpe":
-            return TPESampler(
-                multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=seed
-            )
+            # Each dimension for itself: with few trials the joint estimate clings to one combination of choices.
+            return TPESampler(multivariate=False, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=seed)
         case "random":
             return RandomSampler(seed=seed)
         case "grid":
@@ -199,13 +201,18 @@ def make_sampler(spec: StudySpec, number: int, attempt: int) -> BaseSampler:
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
-    """The pruner; its resource is the epoch, counted from 1."""
+    """The pruner; its resource is the epoch, counted from 1.
+
+    None of them judges the first epoch, which says more about how fast a net starts than about how far it gets.
+    """
+    epochs = spec.subset.epochs
+    first = min(FIRST_JUDGED_EPOCH, epochs)
     match spec.pruner.kind:
         case "hyperband":
-            return HyperbandPruner(min_resource=1, max_resource=spec.subset.epochs, reduction_factor=3)
+            return HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=REDUCTION_FACTOR)
         case "successive_halving":
-            return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+            return SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION_FACTOR)
         case "median":
-            return MedianPruner(n_startup_trials=5, n_warmup_steps=0)
+            return MedianPruner(n_startup_trials=5, n_warmup_steps=first)
         case "none":
             return NopPruner()
