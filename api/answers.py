@@ -126,7 +126,8 @@ class TrialWithCurves(TrialAnswer):
 
 
 class BestConfiguration(BaseModel):
-    """Ready to use: its hyperparameters can be posted, fixed, in a search space."""
+    """Ready to use. Of promotion, the hyperparameters are those trained on the full data, with `weight_decay` and `batch_size`
+    fitted to its size (unless the space fixes them)."""
 
     rank: int
     number: int | None = Field(

@@ -70,5 +70,5 @@ def test_a_useless_token_file_is_refused(settings: Settings, tmp_path: Path, con
     file = tmp_path / "token"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(InvalidInput, match="(?i)token"):
+    with pytest.raises(InvalidInput, match=r"(?i)token"):
         create_app(settings.model_copy(update={"token_file": file}))

@@ -245,6 +245,10 @@ class SearchSpace(Spec):
         """Whether some point moves its training images, which takes images of two dimensions."""
         return any(_extremes(self.shift_pixels))
 
+    def varies(self, name: str) -> bool:
+        """Whether the hyperparameter is searched, and not fixed by the user."""
+        return len(set(_extremes(getattr(self, name)))) > 1
+
     def continuous(self) -> list[str]:
         """The dimensions that a grid cannot hold."""
         auto = ["learning_rate"] if self.learning_rate == "auto" else []

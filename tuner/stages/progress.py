@@ -19,7 +19,8 @@ def searching(job: RunningJob, finished: int, epochs: int, seconds: float) -> Pr
     return Progress("search", finished, n_trials + promoted, eta)
 
 
-def promoting(finished: int, epochs: int, total: int, epochs_here: int, seconds: float) -> Progress:
-    """`finished` trials, `epochs` of `total` trained, `epochs_here` of them in `seconds` by this attempt."""
+def retraining(stage: str, done: int, epochs: int, total: int, epochs_here: int, seconds: float) -> Progress:
+    """`done` before this stage; of `total` epochs from there, `epochs` are trained, `epochs_here` of them in `seconds` by this
+    attempt."""
     eta = seconds / epochs_here * (total - epochs) if epochs_here > 0 else None
-    return Progress("promotion", finished + epochs, finished + total, eta)
+    return Progress(stage, done + epochs, done + max(total, epochs), eta)

@@ -5,8 +5,7 @@ with a rate that decays to zero; so the contenders are trained anew, and judged 
 """
 
 import time
-
-from optuna.trial import FrozenTrial
+from collections.abc import Callable
 
 from tuner.executors.protocol import DataSlice
 from tuner.specs.hyperparameters import Hyperparameters
@@ -14,6 +13,7 @@ from tuner.specs.study import PromotionSpec
 from tuner.stages import progress
 from tuner.stages.job import JobFailed, RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.stages.rung import Candidate, climb, fit
 from tuner.store import trials
 from tuner.store.database import reading
 from tuner.store.runs import Run, RunState
@@ -21,39 +21,58 @@ from tuner.store.runs import Run, RunState
 
 def promote(job: RunningJob, promotion: PromotionSpec) -> list[Run]:
     """The runs on the full data that reached their end, the best on the validation images first; of equals the smaller net."""
-    with reading(job.engine) as connection:
-        ranked = trials.best_trials(connection, job.study_id, minimize=False, limit=None)
-        finished = sum(trials.count_states(connection, [job.study_id])[job.study_id].values())
-    contenders = choose(job, ranked, promotion.top_k)
-    total, began, before = len(contenders) * promotion.epochs, time.monotonic(), None
-
-    def show(epochs: int) -> None:
-        nonlocal before
-        before = epochs if before is None else before
-        seconds = time.monotonic() - began
-        job.progress = progress.promoting(finished, epochs, total, epochs - before, seconds)
-
-    validation_count = job.dataset.train_count - job.train_count
-    data = DataSlice(job.dataset.folder, (0, job.train_count), (0, validation_count), "validation")
-    plan = Plan("promotion", data, promotion.epochs, decay=True, keep_weights=True)
-    runs = [run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE]
+    candidates, finished = _candidates(job)
+    size = min(promotion.rung_size(), len(candidates))
+    climbed = size * job.spec.subset.epochs
+    total = climbed + (min(promotion.top_k, len(candidates)) + 1) * promotion.epochs
+    ranked = climb(job, candidates, size, _shower(job, "rung", finished, total))
+    stage = _retrain(job, promotion, ranked, _shower(job, "promotion", finished + climbed, total - climbed))
+    runs = [run for run in stage if run.state == RunState.COMPLETE]
     if not runs:
-        raise JobFailed("promotion_failed", f"none of the {len(contenders)} promoted configurations reached its end")
+        raise JobFailed("promotion_failed", f"none of the {len(stage)} promoted configurations reached its end")
     return sorted(runs, key=lambda run: (-(run.validation_accuracy or 0.0), run.parameters))
 
 
-def choose(job: RunningJob, ranked: list[FrozenTrial], top_k: int) -> list[Contender]:
-    """The default configuration and the `top_k` best distinct others, the slowest to train first, so that the last ones to
-    run are short."""
-    default = job.spec.default()
-    seconds = {"default": 0.0}
-    chosen: dict[Hyperparameters, str] = {}
+def _candidates(job: RunningJob) -> tuple[list[Candidate], int]:
+    """The distinct configurations of the search but the default, the best first; and how many trials have ended."""
+    with reading(job.engine) as connection:
+        ranked = trials.best_trials(connection, job.study_id, minimize=False, limit=None)
+        finished = trials.count_trials(connection, job.study_id)
+    distinct: dict[Hyperparameters, Candidate] = {}
     for trial in ranked:
         point = job.spec.search_space.restore(trial.params)
-        if point == default:
-            seconds["default"] = trial.user_attrs["seconds"]
-        elif point not in chosen and len(chosen) < top_k:
-            chosen[point] = f"trial-{trial.number}"
-            seconds[chosen[point]] = trial.user_attrs["seconds"]
-    contenders = [Contender("default", default), *(Contender(name, point) for point, name in chosen.items())]
-    return sorted(contenders, key=lambda contender: -seconds[contender.name])
+        if point != job.spec.default():
+            distinct.setdefault(point, Candidate(f"trial-{trial.number}", point, trial.user_attrs["seconds"]))
+    return list(distinct.values()), finished
+
+
+def _retrain(
+    job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], show: Callable[[int], None]
+) -> list[Run]:
+    validation_count = job.dataset.train_count - job.train_count
+    data = DataSlice(job.dataset.folder, (0, job.train_count), (0, validation_count), "validation")
+    plan = Plan("promotion", data, promotion.epochs, decay=True, keep_weights=True)
+    share = min(1.0, job.spec.subset.train / job.train_count)
+    wanted = promotion.top_k
+    while True:
+        # The slowest first, so that the last ones to run are short.
+        chosen = sorted(ranked[:wanted], key=lambda candidate: -candidate.seconds)
+        fitted = [Contender(c.name, fit(c.hyperparameters, job.spec.search_space, share)) for c in chosen]
+        stage = retrain(job, plan, [*fitted, Contender("default", job.spec.default())], show)
+        # What learned on the subset may explode on ten times the steps: the next best takes its place.
+        fallen = sum(run.state == RunState.DIVERGED for run in stage if run.contender != "default")
+        if wanted == promotion.top_k + fallen or wanted >= len(ranked) or job.out_of_time():
+            return stage
+        wanted = promotion.top_k + fallen
+
+
+def _shower(job: RunningJob, stage: str, done: int, total: int) -> Callable[[int], None]:
+    """Shows a stage's epochs on top of the work that was `done` before it; `total` is left to do from there."""
+    began, before = time.monotonic(), -1
+
+    def show(epochs: int) -> None:
+        nonlocal before
+        before = epochs if before < 0 else before
+        job.progress = progress.retraining(stage, done, epochs, total, epochs - before, time.monotonic() - began)
+
+    return show

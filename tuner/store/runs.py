@@ -17,7 +17,7 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-Stage = Literal["baseline", "promotion"]
+Stage = Literal["baseline", "rung", "promotion"]
 
 
 @dataclass(frozen=True)
