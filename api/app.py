@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from api import problems
 from api.dashboard import close_storage, make_dashboard, open_storage
@@ -34,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         close(app)
 
-    app = FastAPI(
+    app = FastAPIOffline(  # FastAPI's own pages would load their scripts from elsewhere
         title="tuner",
         lifespan=lifespan,
         version=__version__,

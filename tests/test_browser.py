@@ -36,6 +36,17 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
+def test_the_documentation_needs_no_other_site(browser: webdriver.Chrome, service: Service) -> None:
+    """/docs draws every operation from files of the service alone."""
+    browser.get(f"{service.url}/docs")
+    WebDriverWait(browser, 30).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, ".opblock")) >= 15)
+    sources = [element.get_attribute("src") for element in browser.find_elements(By.CSS_SELECTOR, "script[src]")]
+    assert sources
+    assert all(source and source.startswith(service.url) for source in sources)
+    if folder := os.environ.get("TUNER_SCREENSHOTS"):
+        browser.save_screenshot(f"{folder}/docs.png")
+
+
 def test_the_dashboard_shows_our_trials(browser: webdriver.Chrome, service: Service) -> None:
     """In a real browser the dashboard on the service's port lists the study and draws its four trials."""
     service.post("/v1/studies", TINY)
