@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from api import problems
-from api.dashboard import close_storage, make_dashboard, open_storage
+from api.dashboard import DashboardStorage, make_dashboard
 from api.routes import health, jobs, models, studies, trials
 from api.security import Gate
 from tuner import __version__
@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     token = settings.token()
     engine = open_database(settings.database_url)
     migrate(engine)
-    storage = open_storage(settings.database_url)
+    storage = DashboardStorage(settings.database_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,4 +56,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def close(app: FastAPI) -> None:
     """The app's connections are closed."""
     app.state.engine.dispose()
-    close_storage(app.state.storage)
+    app.state.storage.close()

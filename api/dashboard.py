@@ -2,31 +2,41 @@
 
 from http import HTTPStatus
 
-import optuna
 import optuna_dashboard
 from a2wsgi import WSGIMiddleware
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.study._frozen import FrozenStudy
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import problem
+from tuner.store.studies import DELETED_PREFIX
 
 PREFIXES = ("/dashboard", "/api/", "/static/", "/csv/", "/artifacts/", "/favicon.ico")
 WORKERS = 4
 
 
-def open_storage(database_url: str) -> BaseStorage:
-    """Optuna's cached storage: given a URL instead, the dashboard would load every trial again at each of its polls."""
-    return optuna.storages.get_storage(database_url)
+class DashboardStorage(_CachedStorage):
+    """Optuna's cached storage, without the deleted studies.
+
+    Uncached, as the dashboard would make it from a URL, it would load every trial again at each of its polls.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._rdb = RDBStorage(database_url)
+        super().__init__(self._rdb)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return [study for study in super().get_all_studies() if not study.study_name.startswith(DELETED_PREFIX)]
+
+    def close(self) -> None:
+        """Its connections are closed; Optuna itself has no call for that."""
+        self.remove_session()
+        self._rdb.engine.dispose()
 
 
-def close_storage(storage: BaseStorage) -> None:
-    """Its connections are closed; Optuna itself has no call for that."""
-    storage.remove_session()
-    storage._backend.engine.dispose()  # type: ignore[attr-defined]
-
-
-def make_dashboard(storage: BaseStorage) -> ASGIApp:
+def make_dashboard(storage: DashboardStorage) -> ASGIApp:
     """Serves the dashboard's paths to readers, and answers every other path with 404."""
     app = WSGIMiddleware(optuna_dashboard.wsgi(storage), workers=WORKERS)
 

@@ -121,6 +121,25 @@ def test_control_of_a_queued_study(api: httpx.Client) -> None:
     assert api.post(f"{POST}/a/resume").status_code == 409
 
 
+def test_a_deleted_study_is_gone_and_comes_back(api: httpx.Client) -> None:
+    """Only an ended study is deleted: then lists, jobs and dashboard know nothing of it and its name is free; it is restored
+    once the name is free again."""
+    post(api, "a_b", seed=1)
+    assert api.delete(f"{POST}/a_b").status_code == 409
+    api.post(f"{POST}/a_b/cancel")
+    assert api.delete(f"{POST}/a_b").status_code == 204
+    assert api.get(f"{POST}/a_b").status_code == 404
+    assert [api.get(path).json()["items"] for path in (POST, "/v1/jobs", "/v1/models")] == [[], [], []]
+    assert api.get("/api/studies").json()["study_summaries"] == []
+    assert api.post(f"{POST}/axb/restore").status_code == 404
+    assert post(api, "a_b", seed=2).status_code == 202
+    assert api.post(f"{POST}/a_b/restore").status_code == 409
+    api.post(f"{POST}/a_b/cancel")
+    api.delete(f"{POST}/a_b")
+    assert api.post(f"{POST}/a_b/restore").json()["spec"]["seed"] == 2
+    assert [study["name"] for study in api.get(POST).json()["items"]] == ["a_b"]
+
+
 def test_a_budget_is_edited(api: httpx.Client) -> None:
     """PATCH changes what it names, answers the status, and is refused once the study has ended."""
     post(api, "a", budget={"n_trials": 200, "max_failed": 3})

@@ -101,6 +101,21 @@ def patch_study(name: StudyName, edit: BudgetEdit, connection: Writing) -> Study
     return views.study_status(connection, find_study(connection, name))
 
 
+@router.delete("/{name}", status_code=204, responses=described(404, 409), summary="Delete an ended study")
+def delete_study(name: StudyName, connection: Writing) -> None:
+    """It is gone from every list and from the dashboard, and its name is free; it can be restored."""
+    studies.delete_study(connection, find_study(connection, name))
+
+
+@router.post(
+    "/{name}/restore", response_model=StudyStatus, responses=described(404, 409), summary="Restore a deleted study"
+)
+def restore_study(name: StudyName, connection: Writing) -> StudyStatus:
+    """The one that was last deleted under this name."""
+    studies.restore_study(connection, name)
+    return views.study_status(connection, find_study(connection, name))
+
+
 @router.get("/{name}/best", response_model=BestAnswer, responses=described(404), summary="The best configurations")
 def get_best(
     name: StudyName,

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
 
 from tuner.errors import Conflict, LeaseLost
 from tuner.store import attempts, trials
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
-from tuner.store.tables import jobs
+from tuner.store.tables import jobs, studies
 
 Job = Row[Any]
 
@@ -76,17 +76,22 @@ def create_job(connection: Connection, study_id: int, kind: str, total: int) -> 
 
 
 def find_job(connection: Connection, job_id: int) -> Job | None:
-    return connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+    """None also for a job whose study was deleted."""
+    return connection.execute(_of_studies_that_are_there().where(jobs.c.id == job_id)).one_or_none()
 
 
 def list_jobs(connection: Connection, state: JobState | None, before: int | None, limit: int) -> list[Job]:
     """Jobs from the newest down, at most `limit`; `before` is an id."""
-    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    query = _of_studies_that_are_there().order_by(jobs.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(jobs.c.state == state)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return list(connection.execute(query).all())
+
+
+def _of_studies_that_are_there() -> Select[Any]:
+    return select(jobs).join(studies, studies.c.study_id == jobs.c.study_id).where(studies.c.deleted_at.is_(None))
 
 
 def running_jobs(engine: Engine) -> list[Job]:

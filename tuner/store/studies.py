@@ -7,13 +7,16 @@ from optuna.study import StudyDirection
 from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tuner.errors import Conflict
+from tuner.errors import Conflict, NotFound
 from tuner.specs.study import StudySpec
 from tuner.store import jobs as job_rows
 from tuner.store import trials
 from tuner.store.clock import now
 from tuner.store.jobs import Job
 from tuner.store.tables import jobs, studies
+
+DELETED_PREFIX = "deleted/"
+"""Optuna's name of a deleted study begins so, which no name given here can."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,43 @@ def list_studies(connection: Connection, before: int | None, limit: int) -> list
     if before is not None:
         query = query.where(trials.STUDIES.c.study_id < before)
     return [_study(connection, row) for row in connection.execute(query)]
+
+
+def delete_study(connection: Connection, study: Study) -> None:
+    """Hide an ended study everywhere and free its name; its rows stay, so that it can be restored.
+
+    Nothing is deleted from Optuna's tables: SQLite would give the id to another study, and a process with a warm cache would
+    show the one for the other.
+    """
+    if study.job is None:
+        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
+    if study.job.state not in job_rows.ENDED:
+        raise Conflict(f"only an ended study can be deleted, but {study.name!r} is {study.job.state}; cancel it first")
+    _rename(connection, study.id, f"{DELETED_PREFIX}{study.id}/{study.name}", now())
+
+
+def restore_study(connection: Connection, name: str) -> None:
+    """The study that was last deleted under this name is there again. Raises NotFound where there is none, Conflict where the
+    name is taken by now."""
+    query = select(studies.c.study_id).where(studies.c.name.like(f"{DELETED_PREFIX}%/{_escaped(name)}", escape="!"))
+    study_id = connection.execute(query.order_by(studies.c.deleted_at.desc()).limit(1)).scalar_one_or_none()
+    if study_id is None:
+        raise NotFound(f"no deleted study is named {name!r}")
+    if find_study(connection, name) is not None:
+        raise Conflict(f"a study's name must be free, but {name!r} is taken")
+    _rename(connection, study_id, name, None)
+
+
+def _rename(connection: Connection, study_id: int, name: str, deleted_at: str | None) -> None:
+    theirs = trials.STUDIES
+    connection.execute(update(theirs).where(theirs.c.study_id == study_id).values(study_name=name))
+    ours = update(studies).where(studies.c.study_id == study_id)
+    connection.execute(ours.values(name=name, deleted_at=deleted_at))
+
+
+def _escaped(text: str) -> str:
+    """Without a meaning of its own in LIKE."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def write_spec(connection: Connection, study_id: int, spec: StudySpec) -> None:
