@@ -40,7 +40,6 @@ class _Running:
 
     number: int
     trial_id: int
-    seed: int
     started: float = field(default_factory=time.monotonic)
     last: EpochRecord | None = None
     pruned: bool = False
@@ -123,7 +122,7 @@ class _Search:
             attempts.open_attempt(connection, self._ids[number], lease.study_id, lease.job_id, lease.fence)
             self._write_study_attributes(connection)
         key = self._job.new_key(f"trial-{number}")
-        self._running[key] = _Running(number, self._ids[number], seed)
+        self._running[key] = _Running(number, self._ids[number])
         self._job.submit(
             Task(
                 key=key,
