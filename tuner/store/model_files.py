@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from tuner import __version__
 from tuner.errors import DamagedData, Unavailable
@@ -50,7 +51,7 @@ class StoredNet:
         """Raises DamagedData where `weights` is no safetensors file."""
         try:
             return cls(safetensors.numpy.load(weights), activation)
-        except Exception as error:  # safetensors raises a class of its own for each kind of damage
+        except SafetensorError as error:
             raise DamagedData(f"weights must be a safetensors file, but reading says: {error}") from error
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
