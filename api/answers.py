@@ -33,7 +33,7 @@ class TrialCounts(BaseModel):
 
 
 class ProgressAnswer(BaseModel):
-    """Of the whole job: trials of the search plus epochs of the promoted nets."""
+    """Of the whole job: trials of the search plus epochs of the rung and of the promoted nets."""
 
     done: int
     total: int

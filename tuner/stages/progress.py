@@ -1,6 +1,6 @@
 """How far a job is, and a first estimate of the time it still needs.
 
-`done` and `total` count the trials of the search and the epochs of the promoted nets. The estimate takes the cost of an image
+`done` and `total` count the trials of the search and the epochs of rung and promotion. The estimate takes the cost of an image
 from what the job itself has measured; it is rough while promotion has not begun, since the best nets are seldom the average.
 """
 

@@ -64,7 +64,7 @@ def fit(point: Hyperparameters, space: SearchSpace, share: float) -> Hyperparame
 
     * weight_decay is the logarithm of a prior on the weights, and the loss a mean over the images: for the prior to stay the
       same while the images grow more, the penalty shrinks as they grow.
-    * batch_size: the noise of a step is proportional to learning_rate × images / batch_size (Smith & Le 2018, eq. 11). Keeping
+    * batch_size: the noise of a step is proportional to learning_rate × images / batch_size (Smith & Le 2018). Keeping
       it would take ten times the batch for ten times the images, and leave too few steps; so the batch grows as the square root,
       in whole powers of two and up to LARGEST_BATCH.
     """

@@ -56,7 +56,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` and `total` count trials of the search and epochs of the promoted nets."""
+    """`done` and `total` count trials of the search and epochs of the rung and of the promoted nets."""
 
     stage: str
     done: int
