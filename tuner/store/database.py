@@ -9,10 +9,12 @@ from typing import Any
 import optuna
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tuner.errors import Unavailable
+from tuner.errors import Conflict, Unavailable
 
 BUSY_SECONDS = 30
 VERSION_TABLE = "tuner_alembic_version"
@@ -47,19 +49,30 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def migrate(engine: Engine) -> None:
-    """Create or upgrade both schemas: Optuna's by Optuna itself, ours by alembic under a version table of our own."""
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Create or upgrade both schemas: Optuna's by Optuna itself, ours by alembic under a version table of our own.
+
+    Raises Conflict where a newer service has upgraded the database already.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with reporting_outages():
         storage = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
         storage.remove_session()
         storage.engine.dispose()
+    config = alembic_config()
+    try:
+        with writing(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    except CommandError as error:
+        raise Conflict(f"the database must be of this version of tuner or an earlier one: {error}") from error
+
+
+def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", "tuner:store/migrations")
     config.set_main_option("path_separator", "os")
-    with writing(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    return config
 
 
 @contextmanager
@@ -67,7 +80,7 @@ def reporting_outages() -> Iterator[None]:
     """Turns a database that cannot be used now (locked, full, read only, gone) into `Unavailable` with its reason."""
     try:
         yield
-    except (OperationalError, optuna.exceptions.StorageInternalError) as error:
+    except (OperationalError, PoolTimeout, optuna.exceptions.StorageInternalError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error.__cause__ or error
         raise Unavailable(f"the database cannot be used now: {cause}") from error
 

@@ -4,22 +4,23 @@ A runner that claims a job raises its fence, and every write for the job checks 
 that lost its lease writes nothing. A lease is alive while its heartbeat counter moves; whoever reads it judges that by its
 own monotonic clock, so no two clocks need to agree.
 
-    queued ──claim──▶ running ──▶ succeeded | failed | cancelled
+    queued ──claim──▶ running ──▶ succeeded | failed | cancelled ──retry──▶ queued
       ▲                 │  ▲
       │    (pause)      ▼  └─ claimed again when its runner died
       └──resume── paused
+
+The heartbeat also numbers the owner's transactions: one whose confirmation got lost on the way is known by it, and is not done
+twice.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, insert, select, update
 
 from tuner.errors import Conflict, LeaseLost
-from tuner.store import attempts, trials
+from tuner.store import attempts, events, trials
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
 from tuner.store.tables import jobs, studies
@@ -43,6 +44,9 @@ class JobRequest(StrEnum):
     CANCEL = "cancel"
 
 
+MAX_STALLED = 5
+"""A job that has lost so many runners in a row without getting on has failed: most likely it kills them."""
+
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
@@ -52,6 +56,8 @@ class Lease:
     job_id: int
     study_id: int
     fence: int
+    heartbeat: int
+    """As it stood when the lease was taken."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,30 @@ class Progress:
     eta_seconds: float | None
 
 
-def create_job(connection: Connection, study_id: int, kind: str, total: int) -> int:
+def create_job(
+    connection: Connection,
+    study_id: int,
+    kind: str,
+    total: int,
+    *,
+    work: dict[str, Any] | None = None,
+    priority: int = 0,
+    after_job_id: int | None = None,
+) -> int:
+    """A queued job's id. It is claimed in the order of priority, then of creation, and not before `after_job_id` has ended."""
     values = {
         "study_id": study_id,
         "kind": kind,
+        "work": work,
+        "priority": priority,
+        "after_job_id": after_job_id,
         "state": JobState.QUEUED,
         "progress_total": total,
         "created_at": now(),
     }
-    return int(connection.execute(insert(jobs).values(values)).inserted_primary_key[0])  # type: ignore[index]
+    job_id = int(connection.execute(insert(jobs).values(values)).inserted_primary_key[0])  # type: ignore[index]
+    events.record(connection, study_id, job_id, "job", state=JobState.QUEUED)
+    return job_id
 
 
 def find_job(connection: Connection, job_id: int) -> Job | None:
@@ -100,34 +121,90 @@ def running_jobs(engine: Engine) -> list[Job]:
 
 
 def claim(engine: Engine, owner: str, expired: list[Job]) -> Lease | None:
-    """A lease on one job: first of those whose runner died, then of the queue, the oldest first."""
+    """A lease on one job: first of those whose runner died, then of the queue, by priority and age.
+
+    A job that has lost MAX_STALLED runners without getting on between them is failed instead.
+    """
     with reading(engine) as connection:
-        queued = connection.execute(select(jobs).where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.id)).all()
+        queued = connection.execute(_queue()).all()
     for job in [*expired, *queued]:
-        unchanged = (jobs.c.id == job.id) & (jobs.c.state == job.state) & (jobs.c.fence == job.fence)
-        values = {
-            "state": JobState.RUNNING,
-            "owner": owner,
-            "fence": job.fence + 1,
-            "attempt": job.attempt + 1,
-            "heartbeat": job.heartbeat + 1,
-            "started_at": job.started_at or now(),
-        }
         with writing(engine) as connection:
-            same = unchanged & (jobs.c.heartbeat == job.heartbeat)
-            if connection.execute(update(jobs).where(same).values(values)).rowcount == 1:
-                return Lease(job.id, job.study_id, job.fence + 1)
+            if job.state == JobState.RUNNING and job.stalled + 1 >= MAX_STALLED:
+                _give_up(connection, job)
+            elif _take(connection, job, owner):
+                return Lease(job.id, job.study_id, job.fence + 1, job.heartbeat + 1)
     return None
 
 
-@contextmanager
-def fenced(engine: Engine, lease: Lease) -> Iterator[Connection]:
-    """A write transaction of the job's owner. Raises LeaseLost, and writes nothing, where another one owns the job."""
-    with writing(engine) as connection:
-        ours = (jobs.c.id == lease.job_id) & (jobs.c.fence == lease.fence) & (jobs.c.state == JobState.RUNNING)
-        if connection.execute(update(jobs).where(ours).values(heartbeat=jobs.c.heartbeat + 1)).rowcount != 1:
-            raise LeaseLost(f"job {lease.job_id} belongs to another runner now (fence {lease.fence} has passed)")
-        yield connection
+def _queue() -> Select[Any]:
+    before = jobs.alias()
+    blocked = exists().where(before.c.id == jobs.c.after_job_id, before.c.state.in_(UNFINISHED))
+    there = exists().where(studies.c.study_id == jobs.c.study_id, studies.c.deleted_at.is_(None))
+    waiting = select(jobs).where(jobs.c.state == JobState.QUEUED, ~blocked, there)
+    return waiting.order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
+
+
+def _unchanged(job: Job) -> ColumnElement[bool]:
+    same = (jobs.c.id == job.id) & (jobs.c.state == job.state)
+    return same & (jobs.c.fence == job.fence) & (jobs.c.heartbeat == job.heartbeat)
+
+
+def _take(connection: Connection, job: Job, owner: str) -> bool:
+    lost = job.state == JobState.RUNNING
+    values = {
+        "state": JobState.RUNNING,
+        "owner": owner,
+        "fence": job.fence + 1,
+        "attempt": job.attempt + 1,
+        "stalled": job.stalled + 1 if lost else job.stalled,
+        "heartbeat": job.heartbeat + 1,
+        "started_at": job.started_at or now(),
+    }
+    if connection.execute(update(jobs).where(_unchanged(job)).values(values)).rowcount != 1:
+        return False
+    reason = {"reason": "its runner was lost"} if lost else {}
+    events.record(
+        connection, job.study_id, job.id, "job", state=JobState.RUNNING, attempt=job.attempt + 1, owner=owner, **reason
+    )
+    return True
+
+
+def _give_up(connection: Connection, job: Job) -> None:
+    error = f"{MAX_STALLED} runners in a row were lost before the job got on; see its log, then retry it"
+    values = {
+        "state": JobState.FAILED,
+        "request": None,
+        "owner": None,
+        "fence": job.fence + 1,
+        "stop_reason": "no_progress",
+        "error": error,
+        "eta_seconds": None,
+        "finished_at": now(),
+    }
+    if connection.execute(update(jobs).where(_unchanged(job)).values(values)).rowcount == 1:
+        _fail_unfinished(connection, job.study_id, str(JobState.FAILED))
+        events.record(connection, job.study_id, job.id, "job", state=JobState.FAILED, reason="no_progress")
+
+
+def advance(connection: Connection, lease: Lease, heartbeat: int) -> bool:
+    """Move the owner's heartbeat on to `heartbeat`; every transaction of the job's begins so.
+
+    False where it stands there already: this very transaction was committed before, and only its confirmation was lost. Raises
+    LeaseLost where another runner owns the job.
+    """
+    ours = (jobs.c.id == lease.job_id) & (jobs.c.fence == lease.fence) & (jobs.c.state == JobState.RUNNING)
+    moved = update(jobs).where(ours, jobs.c.heartbeat == heartbeat - 1).values(heartbeat=heartbeat)
+    if connection.execute(moved).rowcount == 1:
+        return True
+    mine = (jobs.c.id == lease.job_id) & (jobs.c.fence == lease.fence) & (jobs.c.heartbeat == heartbeat)
+    if connection.execute(select(jobs.c.id).where(mine)).one_or_none() is not None:
+        return False
+    raise LeaseLost(f"job {lease.job_id} belongs to another runner now (fence {lease.fence} has passed)")
+
+
+def note_progress(connection: Connection, lease: Lease) -> None:
+    """Something of the job's is done for good: whatever becomes of its runner, it is not done again."""
+    connection.execute(update(jobs).where(jobs.c.id == lease.job_id, jobs.c.stalled > 0).values(stalled=0))
 
 
 def report_progress(connection: Connection, lease: Lease, progress: Progress, elapsed_seconds: float) -> None:
@@ -159,6 +236,8 @@ def end_job(
         "finished_at": now() if state in ENDED else None,
     }
     connection.execute(update(jobs).where(jobs.c.id == lease.job_id).values(values))
+    reason = {"reason": stop_reason} if stop_reason else {}
+    events.record(connection, lease.study_id, lease.job_id, "job", state=state, **reason)
 
 
 def set_total(connection: Connection, job: Job, total: int) -> None:
@@ -166,12 +245,19 @@ def set_total(connection: Connection, job: Job, total: int) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job.id).values(progress_total=total))
 
 
+def set_priority(connection: Connection, job: Job, priority: int) -> None:
+    """The order among waiting jobs; what runs goes on."""
+    if job.state in ENDED:
+        raise Conflict(f"only an unfinished job has a priority, but job {job.id} is {job.state}")
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(priority=priority))
+
+
 def pause(connection: Connection, job: Job) -> None:
     """A queued job is paused at once; a running one is asked, and its runner pauses it."""
     if job.state == JobState.QUEUED:
-        _move(connection, job, {"state": JobState.PAUSED})
+        _move(connection, job, JobState.PAUSED)
     elif job.state == JobState.RUNNING:
-        _move(connection, job, {"request": JobRequest.PAUSE})
+        _ask(connection, job, JobRequest.PAUSE)
     else:
         raise Conflict(f"only a queued or running job can be paused, but job {job.id} is {job.state}")
 
@@ -179,9 +265,9 @@ def pause(connection: Connection, job: Job) -> None:
 def resume(connection: Connection, job: Job) -> None:
     """A paused job is queued again; one that is about to pause goes on."""
     if job.state == JobState.PAUSED:
-        _move(connection, job, {"state": JobState.QUEUED})
+        _move(connection, job, JobState.QUEUED)
     elif job.state == JobState.RUNNING and job.request == JobRequest.PAUSE:
-        _move(connection, job, {"request": None})
+        _ask(connection, job, None)
     else:
         raise Conflict(f"only a paused job can be resumed, but job {job.id} is {job.state}")
 
@@ -189,15 +275,32 @@ def resume(connection: Connection, job: Job) -> None:
 def cancel(connection: Connection, job: Job) -> None:
     """A queued or paused job is cancelled at once, its waiting trials with it; a running one is asked."""
     if job.state == JobState.RUNNING:
-        _move(connection, job, {"request": JobRequest.CANCEL})
+        _ask(connection, job, JobRequest.CANCEL)
     elif job.state in (JobState.QUEUED, JobState.PAUSED):
         _fail_unfinished(connection, job.study_id, "cancelled")
-        _move(connection, job, {"state": JobState.CANCELLED, "stop_reason": "cancelled", "finished_at": now()})
+        _move(connection, job, JobState.CANCELLED, stop_reason="cancelled", finished_at=now())
     else:
         raise Conflict(f"only an unfinished job can be cancelled, but job {job.id} is {job.state}")
 
 
-def _move(connection: Connection, job: Job, values: dict[str, Any]) -> None:
+def retry(connection: Connection, job: Job) -> None:
+    """A failed or cancelled job is queued again, with its whole time before it; what it has finished stays finished."""
+    if job.state not in (JobState.FAILED, JobState.CANCELLED):
+        raise Conflict(f"only a failed or cancelled job can be retried, but job {job.id} is {job.state}")
+    values = {"stop_reason": None, "error": None, "stalled": 0, "elapsed_seconds": 0.0, "finished_at": None}
+    _move(connection, job, JobState.QUEUED, **values)
+
+
+def _move(connection: Connection, job: Job, state: JobState, **values: Any) -> None:
+    _change(connection, job, {"state": state, **values})
+    events.record(connection, job.study_id, job.id, "job", state=state)
+
+
+def _ask(connection: Connection, job: Job, request: JobRequest | None) -> None:
+    _change(connection, job, {"request": request})
+
+
+def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
     unchanged = (jobs.c.id == job.id) & (jobs.c.state == job.state)
     if connection.execute(update(jobs).where(unchanged).values(values)).rowcount != 1:
         raise Conflict(f"job {job.id} is not {job.state} any more; read it again")

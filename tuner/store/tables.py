@@ -1,13 +1,18 @@
 """Our tables, beside Optuna's. A trial, its parameters, values and reports stand in Optuna's tables and nowhere else.
 
-    tuner_studies      what was asked for, of the studies made here (a study without a row is foreign)
-    tuner_jobs         the work on a study, with its lease
-    tuner_runners      the runners and when each was last alive
-    tuner_attempts     every start of a trial, and how it ended
-    tuner_curves       one record an epoch, of trials and of runs
-    tuner_runs         training runs that are no trials: promotion, and the default where the space excludes it
-    tuner_models       the models that were kept
-    tuner_test_ledger  every opening of a sealed test set, written before the images are read
+    tuner_studies        what was asked for, of the studies made here (a study without a row is foreign)
+    tuner_jobs           the work on a study, with its lease
+    tuner_events         what happened to a study, in order: a job's log
+    tuner_runners        the runners and when each was last alive
+    tuner_attempts       every start of a trial, and how it ended
+    tuner_curves         one record an epoch, of trials and of runs
+    tuner_runs           training runs that are no trials: promotion, and the default where the space excludes it
+    tuner_models         the models that were kept
+    tuner_test_ledger    every opening of a sealed test set, written before the images are read
+    tuner_schedules      when which study is to be run again
+    tuner_schedule_runs  every due time of a schedule, and what came of it
+    tuner_champions      the models that have stood for a schedule, and why each was taken
+    tuner_deliveries     webhooks on their way, and those that arrived
 
 Changing a table needs a migration in `migrations/versions`.
 """
@@ -39,6 +44,8 @@ studies = Table(
     Column("name", String(512), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("notes", JSON, nullable=False),
+    # Raised by whoever but its job changes the study's trials; the job then reads them again.
+    Column("revision", Integer, nullable=False, default=0, server_default="0"),
     Column("created_at", _TIME, nullable=False),
     Column("deleted_at", _TIME),
 )
@@ -49,12 +56,16 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False, index=True),
     Column("kind", String(16), nullable=False),
+    Column("work", JSON(none_as_null=True)),  # what a further job on the study is to do; the study's first has its spec
+    Column("after_job_id", Integer),  # it waits until that one has ended
+    Column("priority", Integer, nullable=False, default=0, server_default="0"),
     Column("state", String(16), nullable=False),
     Column("request", String(16)),
     Column("stage", String(16)),
     Column("stop_reason", String(32)),
     Column("error", Text),
     Column("attempt", Integer, nullable=False, default=0),
+    Column("stalled", Integer, nullable=False, default=0, server_default="0"),  # runners lost since it last got on
     Column("owner", String(64)),
     Column("fence", Integer, nullable=False, default=0),
     Column("heartbeat", Integer, nullable=False, default=0),
@@ -66,6 +77,19 @@ jobs = Table(
     Column("started_at", _TIME),
     Column("finished_at", _TIME),
     Index("tuner_jobs_by_state", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "tuner_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", Integer, nullable=False),
+    Column("job_id", Integer, index=True),
+    Column("at", _TIME, nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("tuner_events_by_study", "study_id", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -107,6 +131,7 @@ runs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False),
+    Column("job_id", Integer, ForeignKey("tuner_jobs.id"), nullable=False),
     Column("stage", String(16), nullable=False),
     Column("contender", String(16), nullable=False),
     Column("seed", Integer, nullable=False),
@@ -119,7 +144,7 @@ runs = Table(
     Column("cpu_seconds", Float),
     Column("weights", String(80)),
     Column("reason", Text),
-    UniqueConstraint("study_id", "stage", "contender", "seed"),
+    UniqueConstraint("study_id", "job_id", "stage", "contender", "seed", name="tuner_runs_once"),
 )
 
 models = Table(
@@ -127,6 +152,7 @@ models = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False, index=True),
+    Column("job_id", Integer, ForeignKey("tuner_jobs.id"), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("contender", String(16), nullable=False),
     Column("hyperparameters", JSON, nullable=False),
@@ -135,7 +161,7 @@ models = Table(
     Column("sha256", String(64), nullable=False),
     Column("promoted", Boolean, nullable=False),
     Column("created_at", _TIME, nullable=False),
-    UniqueConstraint("study_id", "contender"),
+    UniqueConstraint("study_id", "job_id", "contender", name="tuner_models_once"),
 )
 
 test_ledger = Table(
@@ -150,4 +176,63 @@ test_ledger = Table(
     Column("opened_at", _TIME, nullable=False),
     Column("reading", JSON),
     UniqueConstraint("study_id"),
+)
+
+schedules = Table(
+    "tuner_schedules",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("spec", JSON, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("next_fire_time", _TIME, index=True),
+    Column("last_fire_time", _TIME),
+    Column("created_at", _TIME, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+schedule_runs = Table(
+    "tuner_schedule_runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("schedule_id", Integer, ForeignKey("tuner_schedules.id"), nullable=False),
+    Column("fire_time", _TIME, nullable=False),
+    Column("started_at", _TIME),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text),
+    Column("job_id", Integer),
+    Column("study_id", Integer),
+    Column("study", String(512)),
+    UniqueConstraint("schedule_id", "fire_time", name="tuner_schedule_runs_once"),
+    sqlite_autoincrement=True,
+)
+
+champions = Table(
+    "tuner_champions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("schedule_id", Integer, ForeignKey("tuner_schedules.id"), nullable=False, index=True),
+    Column("model_id", String(32), nullable=False),
+    Column("study_id", Integer, nullable=False),
+    Column("job_id", Integer, nullable=False),
+    Column("verdict", String(16), nullable=False),  # first, replaced, kept
+    Column("comparison", JSON(none_as_null=True)),
+    Column("decided_at", _TIME, nullable=False),
+    UniqueConstraint("schedule_id", "job_id", name="tuner_champions_once"),
+)
+
+deliveries = Table(
+    "tuner_deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("study_id", Integer, nullable=False),
+    Column("job_id", Integer, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", _TIME, index=True),  # null: it arrived, or was given up
+    Column("delivered_at", _TIME),
+    Column("last_error", Text),
+    Column("created_at", _TIME, nullable=False),
 )

@@ -1,0 +1,63 @@
+"""A database of every earlier schema becomes one of today's, its rows with it."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from tuner.errors import Conflict
+from tuner.store.database import VERSION_TABLE, alembic_config, migrate, open_database, reading, writing
+from tuner.store.tables import metadata
+
+EARLIER = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][1:]
+
+ROWS = {
+    "0001": [
+        "INSERT INTO tuner_studies (study_id, name, spec, notes, created_at) VALUES (7, 's', '{}', '[]', '2026')",
+        "INSERT INTO tuner_jobs (id, study_id, kind, state, attempt, fence, heartbeat, elapsed_seconds, progress_done, "
+        "progress_total, created_at) VALUES (3, 7, 'search', 'succeeded', 1, 1, 1, 1.0, 1, 1, '2026')",
+        "INSERT INTO tuner_runs (id, study_id, stage, contender, seed, hyperparameters, parameters, state) "
+        "VALUES (5, 7, 'rung', 'trial-1', 1, '{}', 10, 'complete')",
+        "INSERT INTO tuner_models (id, study_id, kind, contender, hyperparameters, parameters, metrics, sha256, promoted, "
+        "created_at) VALUES ('m', 7, 'single', 'trial-1', '{}', 10, '{}', 'x', true, '2026')",
+    ]
+}
+
+
+def differences(engine: Engine) -> list[object]:
+    """Between the database and `tables.py`, apart from Optuna's tables."""
+    with reading(engine) as connection:
+        ours = {"include_object": lambda _object, name, kind, *_: kind != "table" or name.startswith("tuner_")}
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, **ours})
+        return [d for d in compare_metadata(context, metadata) if VERSION_TABLE not in str(d)]
+
+
+def test_a_new_database_is_what_the_tables_say(engine: Engine) -> None:
+    """The migrations together make exactly the tables that the code uses."""
+    assert differences(engine) == []
+
+
+@pytest.mark.parametrize("revision", EARLIER)
+def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> None:
+    """Rows written under an earlier schema are there after the upgrade, and the schema is today's."""
+    engine = open_database(database_url)
+    migrate(engine, revision)
+    with writing(engine) as connection:
+        for statement in [row for known, rows in ROWS.items() if known <= revision for row in rows]:
+            connection.execute(text(statement))
+    migrate(engine)
+    assert differences(engine) == []
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT id, job_id FROM tuner_runs")).all() == [(5, 3)]
+        assert connection.execute(text("SELECT id, job_id FROM tuner_models")).all() == [("m", 3)]
+        assert connection.execute(text("SELECT id, priority, stalled FROM tuner_jobs")).all() == [(3, 0, 0)]
+    engine.dispose()
+
+
+def test_a_later_database_is_refused(engine: Engine) -> None:
+    """A database that a newer service has upgraded is left alone by an older one."""
+    with writing(engine) as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(Conflict, match="9999"):
+        migrate(engine)

@@ -1,0 +1,60 @@
+"""What happened to a study, in order: written in the transaction of the change itself, so an event is there if and only if its
+change is. A job's events are its log.
+
+    job             its state has changed: state, attempt, reason
+    stage           a stage has begun: stage
+    trial_started   number, attempt
+    epoch           number or run, epoch, value
+    trial_finished  number, state, value, reason
+    run_finished    contender, stage, state, validation_accuracy
+    warning         message
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, insert, select
+
+from tuner.store.clock import now
+from tuner.store.tables import events
+
+Kind = Literal["job", "stage", "trial_started", "epoch", "trial_finished", "run_finished", "warning"]
+
+
+@dataclass(frozen=True)
+class Event:
+    id: int
+    job_id: int | None
+    at: str
+    kind: str
+    data: dict[str, Any]
+
+
+def record(connection: Connection, study_id: int, job_id: int | None, kind: Kind, **data: Any) -> None:
+    record_all(connection, study_id, job_id, kind, [data])
+
+
+def record_all(
+    connection: Connection, study_id: int, job_id: int | None, kind: Kind, data: Sequence[dict[str, Any]]
+) -> None:
+    """One event for each of `data`, in its order."""
+    at = now()
+    rows = [{"study_id": study_id, "job_id": job_id, "at": at, "kind": kind, "data": entry} for entry in data]
+    if rows:
+        connection.execute(insert(events), rows)
+
+
+def of_study(connection: Connection, study_id: int, after: int, limit: int) -> list[Event]:
+    """Events of the study after the one with the id `after`, the oldest first."""
+    query = select(events).where(events.c.study_id == study_id, events.c.id > after)
+    return [_event(row) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+
+
+def of_job(connection: Connection, job_id: int, after: int, limit: int) -> list[Event]:
+    query = select(events).where(events.c.job_id == job_id, events.c.id > after)
+    return [_event(row) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+
+
+def _event(row: Any) -> Event:
+    return Event(id=row.id, job_id=row.job_id, at=row.at, kind=row.kind, data=row.data)
