@@ -132,8 +132,10 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
 
 def best_of_promotion(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
     """The configurations that were retrained on the full data, the best on the validation images first."""
-    models = {m.contender: m for m in model_registry.list_models(connection, None, 500, study.id)}
-    done = [r for r in runs.load_runs(connection, study.id, "promotion") if r.state == RunState.COMPLETE]
+    job_id = runs.newest_job(connection, study.id, "promotion")
+    found = model_registry.list_models(connection, None, 500, study.id)
+    models = {m.contender: m for m in found if m.job_id == job_id}
+    done = [r for r in runs.load_runs(connection, study.id, job_id, "promotion") if r.state == RunState.COMPLETE]
     sizes = {r.contender: r.parameters for r in done}
     done = [r for r in done if max_parameters is None or sizes[r.contender] <= max_parameters]
     done.sort(key=lambda r: (-(r.validation_accuracy or 0.0), sizes[r.contender]))

@@ -1,10 +1,13 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from tuner.errors import Conflict, LeaseLost
 from tuner.runner.runner import LEASE_SECONDS, LeaseWatch
 from tuner.specs.study import StudySpec
-from tuner.store import jobs, studies
+from tuner.store import events, jobs, studies
 from tuner.store.database import reading, writing
 from tuner.store.jobs import Job, JobState, Lease, Progress
 from tuner.store.tables import studies as studies_table
@@ -26,6 +29,14 @@ def claim(engine: Engine, expired: list[Job] | None = None) -> Lease:
     lease = jobs.claim(engine, "runner", expired or [])
     assert lease is not None
     return lease
+
+
+@contextmanager
+def owned(engine: Engine, lease: Lease, transaction: int = 1) -> Iterator[Connection]:
+    """The owner's n-th write transaction."""
+    with writing(engine) as connection:
+        jobs.advance(connection, lease, lease.heartbeat + transaction)
+        yield connection
 
 
 def test_a_queued_job_is_claimed_once(engine: Engine) -> None:
@@ -50,10 +61,10 @@ def test_a_runner_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
     job_id = post(engine)
     zombie = claim(engine)
     owner = claim(engine, [job_of(engine, job_id)])
-    with pytest.raises(LeaseLost, match="belongs to another runner"), jobs.fenced(engine, zombie) as connection:
+    with pytest.raises(LeaseLost, match="belongs to another runner"), owned(engine, zombie) as connection:
         jobs.report_progress(connection, zombie, Progress("search", 7, 60, None), 1.0)
     assert job_of(engine, job_id).progress_done == 0
-    with jobs.fenced(engine, owner) as connection:
+    with owned(engine, owner) as connection:
         jobs.report_progress(connection, owner, Progress("search", 8, 60, None), 1.0)
     assert (job_of(engine, job_id).progress_done, job_of(engine, job_id).attempt) == (8, 2)
 
@@ -63,7 +74,7 @@ def test_a_heartbeat_that_moves_keeps_its_lease(engine: Engine) -> None:
     job_id = post(engine)
     lease = claim(engine)
     stale = job_of(engine, job_id)
-    with jobs.fenced(engine, lease):
+    with owned(engine, lease):
         pass
     assert jobs.claim(engine, "other", [stale]) is None
 
@@ -75,7 +86,7 @@ def test_a_lease_expires_by_the_watchers_own_clock(engine: Engine) -> None:
     watch = LeaseWatch()
     assert watch.expired([job_of(engine, job_id)], 1000.0) == []
     assert watch.expired([job_of(engine, job_id)], 1000.0 + LEASE_SECONDS - 0.1) == []
-    with jobs.fenced(engine, lease):
+    with owned(engine, lease):
         pass
     assert watch.expired([job_of(engine, job_id)], 1000.0 + LEASE_SECONDS) == []
     assert [job.id for job in watch.expired([job_of(engine, job_id)], 1000.0 + 2 * LEASE_SECONDS)] == [job_id]
@@ -96,6 +107,10 @@ def test_a_lease_expires_by_the_watchers_own_clock(engine: Engine) -> None:
         (JobState.CANCELLED, jobs.resume, None),
         (JobState.SUCCEEDED, jobs.cancel, None),
         (JobState.FAILED, jobs.pause, None),
+        (JobState.FAILED, jobs.retry, (JobState.QUEUED, None)),
+        (JobState.CANCELLED, jobs.retry, (JobState.QUEUED, None)),
+        (JobState.SUCCEEDED, jobs.retry, None),
+        (JobState.RUNNING, jobs.retry, None),
     ],
 )
 def test_what_a_user_may_ask(engine: Engine, state: JobState, act, expected) -> None:  # type: ignore[no-untyped-def]
@@ -104,7 +119,7 @@ def test_what_a_user_may_ask(engine: Engine, state: JobState, act, expected) -> 
     if state is not JobState.QUEUED:
         lease = claim(engine)
         if state is not JobState.RUNNING:
-            with jobs.fenced(engine, lease) as connection:
+            with owned(engine, lease) as connection:
                 jobs.end_job(connection, lease, state)
     with writing(engine) as connection:
         job = jobs.find_job(connection, job_id)
@@ -115,3 +130,57 @@ def test_what_a_user_may_ask(engine: Engine, state: JobState, act, expected) -> 
         act(connection, job)
     job = job_of(engine, job_id)
     assert (job.state, job.request) == expected
+
+
+def test_a_transaction_whose_confirmation_was_lost_is_known(engine: Engine) -> None:
+    """The same transaction again, by the same owner, is told that it was committed; the next one goes on."""
+    post(engine)
+    lease = claim(engine)
+    with writing(engine) as connection:
+        assert jobs.advance(connection, lease, lease.heartbeat + 1)
+    with writing(engine) as connection:
+        assert not jobs.advance(connection, lease, lease.heartbeat + 1)
+        assert jobs.advance(connection, lease, lease.heartbeat + 2)
+
+
+def test_a_job_that_kills_its_runners_is_given_up(engine: Engine) -> None:
+    """MAX_STALLED runners lost in a row fail the job with a reason; progress in between starts the count anew; a retry, too."""
+    job_id = post(engine)
+    lease = claim(engine)
+    for _ in range(jobs.MAX_STALLED - 1):
+        lease = claim(engine, [job_of(engine, job_id)])
+    with owned(engine, lease) as connection:
+        jobs.note_progress(connection, lease)
+    for _ in range(jobs.MAX_STALLED - 1):
+        claim(engine, [job_of(engine, job_id)])
+    assert jobs.claim(engine, "next", [job_of(engine, job_id)]) is None
+    job = job_of(engine, job_id)
+    assert (job.state, job.stop_reason) == (JobState.FAILED, "no_progress")
+    assert job.error.startswith(f"{jobs.MAX_STALLED} runners in a row were lost")
+    with writing(engine) as connection:
+        jobs.retry(connection, job)
+        assert events.of_job(connection, job_id, 0, 100)[-1].data == {"state": "queued"}
+    assert claim(engine).job_id == job_id
+
+
+def test_priority_goes_before_age(engine: Engine) -> None:
+    """Of waiting jobs the one with the highest priority is claimed, and of equals the oldest."""
+    old, urgent, new = (post(engine, name) for name in "abc")
+    with writing(engine) as connection:
+        jobs.set_priority(connection, job_of(engine, urgent), 5)
+    assert [claim(engine).job_id for _ in range(3)] == [urgent, old, new]
+
+
+def test_a_job_waits_for_the_one_before_it(engine: Engine) -> None:
+    """A job behind another is not claimed while that one is queued, running or paused."""
+    first = post(engine)
+    study_id = job_of(engine, first).study_id
+    with writing(engine) as connection:
+        second = jobs.create_job(
+            connection, study_id, "search", 10, work={"kind": "search"}, after_job_id=first, priority=9
+        )
+    lease = claim(engine)
+    assert (lease.job_id, jobs.claim(engine, "other", [])) == (first, None)
+    with owned(engine, lease) as connection:
+        jobs.end_job(connection, lease, JobState.FAILED)
+    assert claim(engine).job_id == second

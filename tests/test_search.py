@@ -325,7 +325,8 @@ def test_a_promoted_net_that_explodes_is_replaced(service: Service) -> None:
     with reading(engine) as connection:
         study = studies.find_study(connection, "explosive")
         assert study is not None
-        states = [run.state for run in runs.load_runs(connection, study.id, "promotion")]
+        job_id = runs.newest_job(connection, study.id, "promotion")
+        states = [run.state for run in runs.load_runs(connection, study.id, job_id, "promotion")]
     engine.dispose()
     assert RunState.DIVERGED in states
 

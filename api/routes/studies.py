@@ -60,7 +60,7 @@ def post_study(
         dataset = describe(spec.dataset, settings.datasets_dir)
     except NotFound as error:
         raise InvalidInput(str(error), ("dataset",)) from error
-    total = spec.budget.n_trials + spec.promoted_epochs()
+    total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion)
     job_id = studies.create_study(connection, spec, _check_against(spec, dataset), total)
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     study = views.study_status(connection, find_study(connection, spec.name))
@@ -97,7 +97,7 @@ def patch_study(name: StudyName, edit: BudgetEdit, connection: Writing) -> Study
         raise InvalidInput(f"{first['loc'][0]}: {first['msg']}", tuple(first["loc"])) from error
     spec = study.spec.model_copy(update={"budget": budget})
     studies.write_spec(connection, study.id, spec)
-    jobs.set_total(connection, job, budget.n_trials + spec.promoted_epochs())
+    jobs.set_total(connection, job, budget.n_trials + spec.promoted_epochs(spec.promotion))
     return views.study_status(connection, find_study(connection, name))
 
 

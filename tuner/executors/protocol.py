@@ -42,12 +42,17 @@ class Task:
     timeout_seconds: float | None = None
     keep_weights: bool = False
     """Whether the outcome carries the weights of the best epoch."""
+    checkpoint_seconds: float | None = None
+    """Epochs carry a checkpoint, at most one in so many seconds."""
+    checkpoint: bytes | None = None
+    """Of an earlier run of this task: it goes on from there, after telling the epochs up to there again."""
 
 
 @dataclass(frozen=True)
 class EpochEnded:
     key: str
     record: EpochRecord
+    checkpoint: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,23 @@ class Stopped:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The run ended from outside: its worker was killed, or it overran its time limit."""
+class OutOfMemory:
+    """The run asked for more memory than its worker may have, and would again; the worker goes on."""
 
     key: str
-    why: Literal["killed", "time_limit"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The run ended from outside: its worker was killed, or it overran its time limit.
+
+    `out_of_memory`: the kernel killed the worker, since the machine or its container had no memory left. That need not be this
+    run's fault: the kernel takes the largest process.
+    """
+
+    key: str
+    why: Literal["killed", "time_limit", "out_of_memory"]
     detail: str
 
 
@@ -98,7 +115,7 @@ class Crashed:
     traceback: str
 
 
-Event = EpochEnded | Trained | Diverged | Stopped | Lost | Crashed
+Event = EpochEnded | Trained | Diverged | Stopped | OutOfMemory | Lost | Crashed
 
 
 class Executor(Protocol):

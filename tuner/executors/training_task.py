@@ -1,20 +1,36 @@
 """A task, run: the data read, the net trained, the outcome told. It is the same in a local worker and on a cluster."""
 
+import time
 from collections.abc import Callable
 from functools import lru_cache
 
 from tuner.data import catalogue
 from tuner.data.splits import partition
-from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, Stopped, Task, Trained
+from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, OutOfMemory, Stopped, Task, Trained
 from tuner.nets.training import TrainingDiverged, TrainingStopped, train
 from tuner.nets.training_data import TrainingData, prepare
 from tuner.nets.weights import to_bytes
+from tuner.specs.epoch import EpochRecord
+
+_REFUSED_ALLOCATION = ("can't allocate memory", "bad_alloc")
+"""Words of torch's, which has no class of its own for the error of a CPU's allocator."""
 
 
 def run(
     task: Task, emit: Callable[[EpochEnded], None], should_stop: Callable[[], bool]
-) -> Trained | Diverged | Stopped:
+) -> Trained | Diverged | Stopped | OutOfMemory:
     """How the training of `task` ended. `emit` has had one event for each epoch; `should_stop` is asked at each batch."""
+    try:
+        return _train(task, emit, should_stop)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _REFUSED_ALLOCATION):
+            return OutOfMemory(task.key, str(error) or repr(error))
+        raise
+
+
+def _train(
+    task: Task, emit: Callable[[EpochEnded], None], should_stop: Callable[[], bool]
+) -> Trained | Diverged | Stopped:
     data, classes = _prepared(task.data)
     try:
         result = train(
@@ -25,7 +41,8 @@ def run(
             seed=task.seed,
             decay=task.decay,
             patience=task.patience,
-            on_epoch=lambda record, _checkpoint: emit(EpochEnded(task.key, record)),
+            on_epoch=_Teller(task, emit),
+            checkpoint=task.checkpoint,
             should_stop=should_stop,
         )
     except TrainingDiverged as diverged:
@@ -40,6 +57,21 @@ def run(
         cpu_seconds=result.cpu_seconds,
         weights=to_bytes(result.net) if task.keep_weights else None,
     )
+
+
+class _Teller:
+    """Tells the epochs of a task, with a checkpoint where one is due."""
+
+    def __init__(self, task: Task, emit: Callable[[EpochEnded], None]) -> None:
+        self._task, self._emit = task, emit
+        self._last = time.monotonic()
+
+    def __call__(self, record: EpochRecord, checkpoint: Callable[[], bytes]) -> None:
+        seconds = self._task.checkpoint_seconds
+        due = seconds is not None and time.monotonic() - self._last >= seconds
+        self._emit(EpochEnded(self._task.key, record, checkpoint() if due else None))
+        if due:
+            self._last = time.monotonic()
 
 
 @lru_cache(maxsize=4)  # a worker's next trial mostly wants the images of the last; whole MNIST is 47 MB

@@ -72,7 +72,7 @@ def train(
     """A net trained for `epochs` epochs, or until `patience` epochs brought no better validation accuracy.
 
     With `decay` the learning rate warms up and then falls to 0 over the `epochs`. A run given the `checkpoint` of an earlier call
-    with the same arguments goes on after that epoch as if nothing had happened.
+    with the same arguments goes on after that epoch as if nothing had happened; `on_epoch` hears of the epochs up to there first.
 
     Raises TrainingDiverged at the batch where a loss or a gradient is no longer finite, TrainingStopped before the batch at which
     `should_stop` answers True, InvalidInput for shifts of images that are not (height, width).
@@ -86,6 +86,8 @@ def train(
     progress = Progress(run, net, Optimizer(net), generator)
     if checkpoint is not None:
         progress.restore(checkpoint)
+        for record in progress.records:
+            on_epoch(record, progress.to_bytes)
     batches = _Batches(data, hyperparameters, generator)
     steps = epochs * batches.per_epoch if decay else None
     while progress.epoch < epochs and (patience is None or progress.epochs_without_gain < patience):

@@ -3,7 +3,10 @@
 import logging
 import traceback
 
+from sqlalchemy import Connection
+
 from tuner.errors import LeaseLost, Unavailable
+from tuner.specs.job import PromoteWork
 from tuner.stages.job import JobFailed, JobInterrupted, RunningJob
 from tuner.stages.promotion import promote
 from tuner.stages.search import search
@@ -20,8 +23,8 @@ GIVEN_BACK = {None: JobState.QUEUED, JobRequest.PAUSE: JobState.PAUSED, JobReque
 def coordinate(job: RunningJob) -> None:
     """Carry the job to its end or give it back; nothing of it runs afterwards.
 
-    Raises LeaseLost where another runner owns the job now, and Unavailable where the database cannot be used: the job then
-    stays as the database has it, and can be claimed again.
+    Raises LeaseLost where another runner owns the job now, and Unavailable where the runner ends while the database cannot be
+    used: the job then stays as the database has it, and can be claimed again.
     """
     try:
         try:
@@ -41,18 +44,28 @@ def coordinate(job: RunningJob) -> None:
 
 
 def _stages(job: RunningJob) -> str:
-    with job.transaction() as connection:
-        attempts.release_interrupted(connection, job.study_id, "interrupted")
-    stop_reason = search(job)
-    if job.spec.promotion is not None:
-        judge(job, promote(job, job.spec.promotion))
-    return stop_reason
+    """Go through the stages of the job's kind; answers why it stopped."""
+    job.write(lambda connection: attempts.release_interrupted(connection, job.study_id, "interrupted"))
+    if isinstance(job.work, PromoteWork):
+        return _promote(job, "promoted")
+    return _promote(job, search(job))
+
+
+def _promote(job: RunningJob, stop_reason: str) -> str:
+    if job.promotion is None:
+        return stop_reason
+    ranked = promote(job, job.promotion)
+    job.enter("verdict")
+    return stop_reason if judge(job, ranked) else "test_set_sealed"
 
 
 def _end(job: RunningJob, state: JobState, stop_reason: str | None, error: str | None = None) -> None:
     progress = job.finished_progress() if state is JobState.SUCCEEDED else job.progress
-    with job.transaction() as connection:
+
+    def end(connection: Connection) -> None:
         jobs.report_progress(connection, job.lease, progress, job.elapsed_seconds)
         jobs.end_job(connection, job.lease, state, stop_reason, error)
+
+    job.write(end)
     level = logging.ERROR if state is JobState.FAILED else logging.INFO
     logger.log(level, "job %d (%s) is %s%s", job.lease.job_id, job.name, state, f": {error}" if error else "")

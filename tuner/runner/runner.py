@@ -16,7 +16,8 @@ from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import Executor
 from tuner.runner.coordinator import coordinate
 from tuner.settings import Settings
-from tuner.stages.job import RunningJob
+from tuner.specs.job import read_work
+from tuner.stages.job import RunningJob, outlast
 from tuner.store import jobs, runners, studies
 from tuner.store.database import open_database, reading, writing
 from tuner.store.jobs import Job, JobState, Lease
@@ -88,6 +89,7 @@ class Runner:
                 self._claim()
             except Unavailable as error:
                 logger.error("%s; trying again", error)
+                self._watch = LeaseWatch()  # nobody's heartbeat could move meanwhile
             self._ending.wait(POLL_SECONDS)
         for thread in self._threads.values():
             thread.join()
@@ -114,15 +116,19 @@ class Runner:
 
     def _work(self, lease: Lease) -> None:
         try:
-            job = self._open(lease)
+            job = outlast(lambda: self._open(lease), self._ending, f"job {lease.job_id}")
             logger.info("job %d (%s) starts, attempt %d", lease.job_id, job.name, lease.fence)
             coordinate(job)
         except (LeaseLost, Unavailable) as error:
             logger.error("job %d is left as it is: %s", lease.job_id, error)
         except TunerError as error:
-            with jobs.fenced(self._engine, lease) as connection:
-                jobs.end_job(connection, lease, JobState.FAILED, "error", str(error))
             logger.error("job %d cannot start: %s", lease.job_id, error)
+            self._fail(lease, str(error))
+
+    def _fail(self, lease: Lease, error: str) -> None:
+        with writing(self._engine) as connection:
+            jobs.advance(connection, lease, lease.heartbeat + 1)
+            jobs.end_job(connection, lease, JobState.FAILED, "error", error)
 
     def _open(self, lease: Lease) -> RunningJob:
         with reading(self._engine) as connection:
@@ -140,5 +146,6 @@ class Runner:
             models_dir=self._settings.models_dir,
             ending=self._ending,
             created_at=study.created_at,
+            work=None if row.work is None else read_work.validate_python(row.work),
             elapsed_before=row.elapsed_seconds,
         )

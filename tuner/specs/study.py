@@ -98,9 +98,9 @@ class StudySpec(Spec):
     def default(self) -> Hyperparameters:
         return self.search_space.default()
 
-    def promoted_epochs(self) -> int:
-        """The epochs that promotion trains, of the rung, the top k and the default configuration."""
-        if self.promotion is None:
+    def promoted_epochs(self, promotion: PromotionSpec | None) -> int:
+        """The epochs that this promotion trains, of the rung, the top k and the default configuration."""
+        if promotion is None:
             return 0
-        rung = min(self.promotion.rung_size(), self.budget.n_trials) * self.subset.epochs
-        return rung + (self.promotion.top_k + 1) * self.promotion.epochs
+        rung = min(promotion.rung_size(), self.budget.n_trials) * self.subset.epochs
+        return rung + (promotion.top_k + 1) * promotion.epochs

@@ -10,7 +10,7 @@ from tuner.store.jobs import Progress
 
 def searching(job: RunningJob, finished: int, epochs: int, seconds: float) -> Progress:
     """`finished` trials in all; `epochs` trained in `seconds` by this attempt."""
-    n_trials, promoted = max(job.spec.budget.n_trials, finished), job.spec.promoted_epochs()
+    n_trials, promoted = max(job.spec.budget.n_trials, finished), job.spec.promoted_epochs(job.promotion)
     eta = None
     if epochs and finished:
         per_image = seconds / (epochs * job.spec.subset.train)

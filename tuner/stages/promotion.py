@@ -15,7 +15,6 @@ from tuner.stages.job import JobFailed, RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.rung import Candidate, climb, fit
 from tuner.store import trials
-from tuner.store.database import reading
 from tuner.store.runs import Run, RunState
 
 
@@ -25,7 +24,9 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> list[Run]:
     size = min(promotion.rung_size(), len(candidates))
     climbed = size * job.spec.subset.epochs
     total = climbed + (min(promotion.top_k, len(candidates)) + 1) * promotion.epochs
+    job.enter("rung")
     ranked = climb(job, candidates, size, _shower(job, "rung", finished, total))
+    job.enter("promotion")
     stage = _retrain(job, promotion, ranked, _shower(job, "promotion", finished + climbed, total - climbed))
     runs = [run for run in stage if run.state == RunState.COMPLETE]
     if not runs:
@@ -35,9 +36,8 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> list[Run]:
 
 def _candidates(job: RunningJob) -> tuple[list[Candidate], int]:
     """The distinct configurations of the search but the default, the best first; and how many trials have ended."""
-    with reading(job.engine) as connection:
-        ranked = trials.best_trials(connection, job.study_id, minimize=False, limit=None)
-        finished = trials.count_trials(connection, job.study_id)
+    ranked = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
+    finished = job.read(lambda connection: trials.count_trials(connection, job.study_id))
     distinct: dict[Hyperparameters, Candidate] = {}
     for trial in ranked:
         point = job.spec.search_space.restore(trial.params)

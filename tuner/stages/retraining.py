@@ -5,17 +5,23 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
+from tuner.errors import Unavailable
 from tuner.executors.protocol import Crashed, DataSlice, Diverged, EpochEnded, Event, Lost, Stopped, Task, Trained
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages.job import MAX_KILLED, RunningJob
 from tuner.stages.view import derive_seed
-from tuner.store import curves, runs
-from tuner.store.database import reading
+from tuner.store import curves, jobs, runs
+from tuner.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from tuner.store.model_files import write_weights
 from tuner.store.runs import Run, RunState, Stage
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 2.0
+"""What an interruption costs a run at most, besides the epoch it is in; a checkpoint takes some 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +88,20 @@ class _Retraining:
         return self._load()
 
     def _load(self) -> list[Run]:
-        with reading(self._job.engine) as connection:
-            return runs.load_runs(connection, self._job.study_id, self._plan.stage)
+        job, stage = self._job, self._plan.stage
+        return job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, stage))
 
     def _start(self, contender: Contender) -> None:
-        point, dataset = contender.hyperparameters, self._job.dataset
+        point, dataset, lease = contender.hyperparameters, self._job.dataset, self._job.lease
         parameters = point.parameter_count(dataset.inputs, dataset.classes)
-        with self._job.transaction() as connection:
-            study_id, stage = self._job.study_id, self._plan.stage
-            run_id = runs.start_run(connection, study_id, stage, contender.name, self._seed, point, parameters)
+
+        def start(connection: Connection) -> int:
+            run_id = runs.start_run(connection, lease, self._plan.stage, contender.name, self._seed, point, parameters)
             curves.forget(connection, "run", run_id)
+            return run_id
+
+        run_id = self._job.write(start)
+        checkpoint = read_checkpoint(self._job.models_dir, run_id)
         key = self._job.new_key(f"{self._plan.stage}-{contender.name}")
         self._running[key] = _Running(run_id, contender)
         self._job.submit(
@@ -103,6 +113,8 @@ class _Retraining:
                 seed=self._seed,
                 decay=self._plan.decay,
                 keep_weights=self._plan.keep_weights,
+                checkpoint_seconds=CHECKPOINT_SECONDS,
+                checkpoint=checkpoint,
             )
         )
 
@@ -111,7 +123,8 @@ class _Retraining:
         if isinstance(event, EpochEnded):
             running.last = event.record
             self._epochs += 1
-            self._job.report_run(running.run_id, event.record)
+            self._save(running, event.checkpoint)
+            self._job.report_run(running.run_id, f"{self._plan.stage}/{running.contender.name}", event.record)
             return
         del self._running[event.key]
         match event:
@@ -126,11 +139,21 @@ class _Retraining:
             case Stopped():
                 raise RuntimeError(f"nobody has asked {event.key} to stop")
 
+    def _save(self, running: _Running, checkpoint: bytes | None) -> None:
+        if checkpoint is None:
+            return
+        try:
+            write_checkpoint(self._job.models_dir, running.run_id, checkpoint)
+        except Unavailable as error:  # it only saves work, should the run be interrupted
+            logger.warning("%s of %s: %s", self._plan.stage, self._job.name, error)
+            return
+        self._job.write(lambda connection: jobs.note_progress(connection, self._job.lease))
+
     def _complete(self, running: _Running, event: Trained) -> None:
         weights = None
         if event.weights is not None:
-            weights = f"run-{running.run_id}"
-            write_weights(self._job.models_dir / weights, event.weights)
+            weights, content = f"run-{running.run_id}", event.weights
+            self._job.outlast(lambda: write_weights(self._job.models_dir / weights, content))
         self._end(
             running,
             RunState.COMPLETE,
@@ -142,12 +165,26 @@ class _Retraining:
         )
 
     def _end(self, running: _Running, state: RunState, **values: float | str | None) -> None:
-        with self._job.transaction() as connection:
+        told = {key: values[key] for key in ("validation_accuracy", "reason") if key in values}
+
+        def end(connection: Connection) -> None:
             runs.end_run(connection, running.run_id, state, **values)
+            jobs.note_progress(connection, self._job.lease)
+            self._job.log(
+                connection,
+                "run_finished",
+                contender=running.contender.name,
+                stage=self._plan.stage,
+                state=state,
+                **told,
+            )
+
+        self._job.write(end)
+        remove_checkpoint(self._job.models_dir, running.run_id)
         logger.info("%s of %s: %s is %s", self._plan.stage, self._job.name, running.contender.name, state)
 
     def _lose(self, running: _Running, detail: str) -> None:
-        """The worker was killed: train this contender again from its start, unless this has happened too often."""
+        """The worker was killed: train this contender on from its last checkpoint, unless this has happened too often."""
         name = running.contender.name
         self._killed[name] += 1
         if self._killed[name] >= MAX_KILLED:

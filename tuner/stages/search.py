@@ -3,7 +3,9 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection
@@ -25,10 +27,11 @@ from tuner.stages import progress
 from tuner.stages.job import MAX_KILLED, JobFailed, RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import View, derive_seed
-from tuner.store import attempts, trials
-from tuner.store.database import reading
+from tuner.store import attempts, jobs, trials
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SEARCH_SHARE = 0.5
 """Of the job's time limit, where promotion follows."""
@@ -53,9 +56,8 @@ def search(job: RunningJob) -> str:
 class _Search:
     def __init__(self, job: RunningJob) -> None:
         self._job = job
-        with reading(job.engine) as connection:
-            stored = trials.load_trials(connection, job.study_id)
-            self._attributes = trials.study_system_attributes(connection, job.study_id)
+        stored = job.read(lambda connection: trials.load_trials(connection, job.study_id))
+        self._attributes = job.read(lambda connection: trials.study_system_attributes(connection, job.study_id))
         self._view = View(job.spec, stored, self._attributes)
         self._ids = {trial.number: trial._trial_id for trial in stored}
         self._running: dict[str, _Running] = {}
@@ -63,6 +65,7 @@ class _Search:
         self._began = time.monotonic()
 
     def run(self) -> str:
+        self._job.enter("search")
         if self._view.default_params is None:
             run_baseline(self._job)
         while True:
@@ -89,7 +92,7 @@ class _Search:
         failed = sum(trial.state == TrialState.FAIL for trial in finished)
         if failed > budget.max_failed:
             raise JobFailed("max_failed", f"at most {budget.max_failed} trials may fail, but {failed} have failed")
-        share = SEARCH_SHARE if self._job.spec.promotion is not None else 1.0
+        share = SEARCH_SHARE if self._job.promotion is not None else 1.0
         if budget.timeout_seconds is not None and elapsed >= share * budget.timeout_seconds:
             return "timeout"
         complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
@@ -109,20 +112,14 @@ class _Search:
         asked = self._view.ask()
         if asked is None:
             return False
-        number, point, lease = asked.number, asked.hyperparameters, self._job.lease
+        number, point = asked.number, asked.hyperparameters
         seed = derive_seed(self._job.spec.seed, number)
         parameters = point.parameter_count(self._job.dataset.inputs, self._job.dataset.classes)
         self._view.annotate(number, {"seed": seed, "parameters": parameters})
-        trial = self._view.trial(number)
-        with self._job.transaction() as connection:
-            if number not in self._ids:
-                self._ids[number] = trials.start_trial(connection, lease.study_id, trial)
-            elif not trials.resume_trial(connection, self._ids[number], trial):
-                raise JobFailed("foreign_writer", f"trial {number} waited, but another program has changed its state")
-            attempts.open_attempt(connection, self._ids[number], lease.study_id, lease.job_id, lease.fence)
-            self._write_study_attributes(connection)
+        trial_id = self._write_start(number)
+        self._ids[number] = trial_id
         key = self._job.new_key(f"trial-{number}")
-        self._running[key] = _Running(number, self._ids[number])
+        self._running[key] = _Running(number, trial_id)
         self._job.submit(
             Task(
                 key=key,
@@ -136,11 +133,37 @@ class _Search:
         )
         return True
 
-    def _write_study_attributes(self, connection: Connection) -> None:
-        attributes = self._view.study_attributes()
-        if attributes != self._attributes:
-            trials.write_study_system_attributes(connection, self._job.study_id, attributes)
-            self._attributes = attributes
+    def _write_start(self, number: int) -> int:
+        """The trial's id, in its row RUNNING with an open attempt."""
+        trial, lease = self._view.trial(number), self._job.lease
+        known = self._ids.get(number)
+
+        def start(connection: Connection) -> int:
+            if known is None:
+                trial_id = trials.start_trial(connection, lease.study_id, trial)
+            elif trials.resume_trial(connection, known, trial):
+                trial_id = known
+            else:
+                raise JobFailed("foreign_writer", f"trial {number} waited, but another program has changed its state")
+            attempts.open_attempt(connection, trial_id, lease.study_id, lease.job_id, lease.fence)
+            self._job.log(connection, "trial_started", number=number)
+            return trial_id
+
+        return self._write(start)
+
+    def _write(self, change: Callable[[Connection], T]) -> T:
+        """As `RunningJob.write`, and what the sampler keeps on the study goes along."""
+        attributes = dict(self._view.study_attributes())
+        changed = {key: value for key, value in attributes.items() if self._attributes.get(key) != value}
+
+        def both(connection: Connection) -> T:
+            if changed:
+                trials.write_study_system_attributes(connection, self._job.study_id, changed)
+            return change(connection)
+
+        answer = self._job.write(both)
+        self._attributes = attributes
+        return answer
 
     def _handle(self, event: Event) -> None:
         running = self._running[event.key]
@@ -169,7 +192,7 @@ class _Search:
         if running.pruned:
             return  # it was trained before the stop had reached the worker
         running.last = record
-        self._job.report(running.trial_id, record)
+        self._job.report(running.trial_id, running.number, record)
         would_prune = self._view.report(running.number, record.epoch, record.validation_accuracy)
         is_default = running.number == 0 and self._view.default_params is not None
         if would_prune and not is_default and record.epoch < self._job.spec.subset.epochs:
@@ -180,26 +203,33 @@ class _Search:
         seconds = round(time.monotonic() - running.started, 3)
         trial = self._view.tell(running.number, state, value, seconds=seconds, **reason)
         outcome = reason.get("reason", "complete")
-        with self._job.transaction() as connection:
-            diverged = [step for step, reported in trial.intermediate_values.items() if math.isnan(reported)]
+        diverged = [step for step, reported in trial.intermediate_values.items() if math.isnan(reported)]
+
+        def end(connection: Connection) -> None:
             trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
             if not trials.finish_trial(connection, running.trial_id, trial):
                 raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
             attempts.close_attempt(connection, running.trial_id, outcome, reason.get("detail"))
-            self._write_study_attributes(connection)
+            jobs.note_progress(connection, self._job.lease)
+            self._job.log(connection, "trial_finished", number=running.number, state=state.name, value=value, **reason)
+
+        self._write(end)
         logger.info("trial %d of %s: %s", running.number, self._job.name, outcome)
 
     def _lose(self, running: _Running, detail: str) -> None:
         """The worker was killed: the trial waits under its own number, unless this has happened too often."""
-        with reading(self._job.engine) as connection:
-            killed = attempts.count_outcomes(connection, running.trial_id, "killed") + 1
+        killed = self._job.read(lambda connection: attempts.count_outcomes(connection, running.trial_id, "killed")) + 1
         if killed >= MAX_KILLED:
             self._tell(running, TrialState.FAIL, reason="killed", detail=f"{detail}; {killed} times")
             return
         logger.warning("trial %d of %s runs again: %s", running.number, self._job.name, detail)
         self._job.forget_reports(running.trial_id)
-        with self._job.transaction() as connection:
+
+        def release(connection: Connection) -> None:
             attempts.release(connection, [running.trial_id], "killed", detail)
+            self._job.log(connection, "warning", message=f"trial {running.number} runs again: {detail}")
+
+        self._write(release)
         self._view.release(running.number)
 
 

@@ -5,8 +5,10 @@ import logging
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
+from sqlalchemy import Connection
 
 from tuner.data.sealed import open_test_set
+from tuner.errors import TestSetSealed
 from tuner.stages.job import RunningJob
 from tuner.store import ledger, model_registry
 from tuner.store.clock import now
@@ -30,10 +32,11 @@ class _Finalist:
     net: StoredNet
 
 
-def judge(job: RunningJob, ranked: list[Run]) -> None:
-    """Score the best of `ranked` and the default's run on the test images, and keep both as models.
+def judge(job: RunningJob, ranked: list[Run]) -> bool:
+    """Keep the best of `ranked` and the default's run as models, scored on the test images; whether they could be.
 
-    The opening stands in the ledger before an image is read; a restart in between opens the same list again.
+    The opening stands in the ledger before an image is read; a restart in between opens the same list again. A study whose test
+    set was opened for other models before keeps these without a test accuracy.
     """
     finalists = [
         _finalist(job, run, run is ranked[0]) for run in ranked if run is ranked[0] or run.contender == "default"
@@ -42,11 +45,21 @@ def judge(job: RunningJob, ranked: list[Run]) -> None:
 
     def record_opening() -> None:
         hashes, dataset = [finalist.sha256 for finalist in finalists], job.dataset
-        with job.transaction() as connection:
-            opening = ledger.record_opening(connection, job.study_id, job.name, dataset.name, dataset.checksum, hashes)
+        opening = job.write(
+            lambda connection: ledger.record_opening(
+                connection, job.study_id, job.name, dataset.name, dataset.checksum, hashes
+            )
+        )
         openings.append(opening)
 
-    images, labels = open_test_set(job.dataset, record_opening)
+    try:
+        images, labels = open_test_set(job.dataset, record_opening)
+    except TestSetSealed as sealed:
+        message = str(sealed)
+        job.write(lambda connection: job.log(connection, "warning", message=message))
+        models = [_keep(job, finalist, _untested(finalist)) for finalist in finalists]
+        job.write(lambda connection: _add(connection, models))
+        return False
     models, reading = [], {}
     for finalist in finalists:
         correct = int((finalist.net.predict(images).argmax(axis=1) == labels).sum())
@@ -59,11 +72,23 @@ def judge(job: RunningJob, ranked: list[Run]) -> None:
             milliseconds_per_image=finalist.net.milliseconds_per_image(images[:200]),
         )
         models.append(_keep(job, finalist, metrics))
-    with job.transaction() as connection:
-        for model in models:
-            model_registry.add_model(connection, model)
+
+    def finish(connection: Connection) -> None:
+        _add(connection, models)
         ledger.record_reading(connection, openings[0].id, reading)
+
+    job.write(finish)
     logger.info("%s: the promoted net has test accuracy %.4f", job.name, models[0].metrics.test_accuracy)
+    return True
+
+
+def _add(connection: Connection, models: list[Model]) -> None:
+    for model in models:
+        model_registry.add_model(connection, model)
+
+
+def _untested(finalist: _Finalist) -> ModelMetrics:
+    return ModelMetrics(validation_accuracy=finalist.run.validation_accuracy or 0.0)
 
 
 def _finalist(job: RunningJob, run: Run, promoted: bool) -> _Finalist:
@@ -75,10 +100,11 @@ def _finalist(job: RunningJob, run: Run, promoted: bool) -> _Finalist:
 def _keep(job: RunningJob, finalist: _Finalist, metrics: ModelMetrics) -> Model:
     """Write the model's folder, the same one again after a restart; answers its row."""
     run, dataset = finalist.run, job.dataset
-    promotion = job.spec.promotion
+    promotion = job.promotion
     model = Model(
-        id=hashlib.sha256(f"{job.created_at} {job.study_id} {run.contender}".encode()).hexdigest()[:16],
+        id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {run.contender}".encode()).hexdigest()[:16],
         study_id=job.study_id,
+        job_id=job.lease.job_id,
         study=job.name,
         kind="single" if finalist.promoted else "default",
         contender=run.contender,
@@ -102,5 +128,5 @@ def _keep(job: RunningJob, finalist: _Finalist, metrics: ModelMetrics) -> Model:
         epochs=promotion.epochs if promotion is not None else 0,
         best_epoch=run.best_epoch or 0,
     )
-    write_model(job.models_dir / model.id, finalist.weights, config, metrics)
+    job.outlast(lambda: write_model(job.models_dir / model.id, finalist.weights, config, metrics))
     return model

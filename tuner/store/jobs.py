@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, insert, select, update
 
 from tuner.errors import Conflict, LeaseLost
 from tuner.store import attempts, events, trials
@@ -145,8 +145,9 @@ def _queue() -> Select[Any]:
 
 
 def _unchanged(job: Job) -> ColumnElement[bool]:
-    same = (jobs.c.id == job.id) & (jobs.c.state == job.state)
-    return same & (jobs.c.fence == job.fence) & (jobs.c.heartbeat == job.heartbeat)
+    return and_(
+        jobs.c.id == job.id, jobs.c.state == job.state, jobs.c.fence == job.fence, jobs.c.heartbeat == job.heartbeat
+    )
 
 
 def _take(connection: Connection, job: Job, owner: str) -> bool:

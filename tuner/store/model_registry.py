@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, insert, select, update
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.spec import Spec
@@ -24,10 +24,11 @@ class ModelMetrics(Spec):
 
 @dataclass(frozen=True)
 class Model:
-    """`contender` is `default` or `trial-<number>`; `promoted` marks the study's winner."""
+    """`contender` is `default` or `trial-<number>`; `promoted` marks the study's winner, that of its newest promotion."""
 
     id: str
     study_id: int
+    job_id: int
     study: str
     kind: str
     contender: str
@@ -40,13 +41,16 @@ class Model:
 
 
 def add_model(connection: Connection, model: Model) -> None:
-    """Writes nothing where the study's contender has its model already."""
-    known = select(models.c.id).filter_by(study_id=model.study_id, contender=model.contender)
+    """Writes nothing where the job's contender has its model already. A promoted one takes the place of an earlier winner."""
+    known = select(models.c.id).filter_by(job_id=model.job_id, contender=model.contender)
     if connection.execute(known).one_or_none() is not None:
         return
+    if model.promoted:
+        connection.execute(update(models).where(models.c.study_id == model.study_id).values(promoted=False))
     values: dict[str, Any] = {
         "id": model.id,
         "study_id": model.study_id,
+        "job_id": model.job_id,
         "kind": model.kind,
         "contender": model.contender,
         "hyperparameters": model.hyperparameters.model_dump(),
@@ -86,6 +90,7 @@ def _model(row: Row[Any]) -> Model:
     return Model(
         id=row.id,
         study_id=row.study_id,
+        job_id=row.job_id,
         study=row.name,
         kind=row.kind,
         contender=row.contender,

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.store.jobs import Lease
 from tuner.store.tables import runs
 
 
@@ -41,7 +42,7 @@ class Run:
 
 def start_run(
     connection: Connection,
-    study_id: int,
+    lease: Lease,
     stage: Stage,
     contender: str,
     seed: int,
@@ -49,7 +50,13 @@ def start_run(
     parameters: int,
 ) -> int:
     """The run's id; the one of an earlier start, if it was interrupted."""
-    key = {"study_id": study_id, "stage": stage, "contender": contender, "seed": seed}
+    key = {
+        "study_id": lease.study_id,
+        "job_id": lease.job_id,
+        "stage": stage,
+        "contender": contender,
+        "seed": seed,
+    }
     found = connection.execute(select(runs.c.id).filter_by(**key)).scalar_one_or_none()
     if found is not None:
         return int(found)
@@ -66,8 +73,16 @@ def end_run(connection: Connection, run_id: int, state: RunState, **values: floa
     connection.execute(update(runs).where(runs.c.id == run_id).values(state=state, **values))
 
 
-def load_runs(connection: Connection, study_id: int, stage: Stage) -> list[Run]:
-    rows = connection.execute(select(runs).filter_by(study_id=study_id, stage=stage).order_by(runs.c.id))
+def newest_job(connection: Connection, study_id: int, stage: Stage) -> int | None:
+    """The last job that has come as far as this stage."""
+    query = select(func.max(runs.c.job_id)).where(runs.c.study_id == study_id, runs.c.stage == stage)
+    job_id: int | None = connection.execute(query).scalar_one()
+    return job_id
+
+
+def load_runs(connection: Connection, study_id: int, job_id: int | None, stage: Stage) -> list[Run]:
+    """The runs of one job, in the order of their starts."""
+    rows = connection.execute(select(runs).filter_by(study_id=study_id, job_id=job_id, stage=stage).order_by(runs.c.id))
     return [
         Run(
             id=row.id,
