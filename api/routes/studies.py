@@ -10,12 +10,10 @@ from api import cursors, views
 from api.answers import BestAnswer, Page, StudyPosted, StudyStatus, StudySummary
 from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
 from api.problems import described
-from tuner.data.catalogue import Dataset, describe
-from tuner.data.splits import part_sizes, search_slices
-from tuner.errors import Conflict, InvalidInput, NotFound
+from tuner.errors import Conflict, InvalidInput
 from tuner.specs.spec import Spec
 from tuner.specs.study import BudgetSpec, StudySpec
-from tuner.store import jobs, studies
+from tuner.store import jobs, posting, studies
 from tuner.store.jobs import UNFINISHED, Job
 from tuner.store.studies import Study
 
@@ -56,12 +54,7 @@ def post_study(
     settings: TheSettings,
 ) -> StudyPosted:
     """Writes the study and queues its job, which searches, promotes and tests. `Location` is the job's address."""
-    try:
-        dataset = describe(spec.dataset, settings.datasets_dir)
-    except NotFound as error:
-        raise InvalidInput(str(error), ("dataset",)) from error
-    total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion)
-    job_id = studies.create_study(connection, spec, _check_against(spec, dataset), total)
+    job_id = posting.post_study(connection, spec, settings.datasets_dir)
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     study = views.study_status(connection, find_study(connection, spec.name))
     assert study.job is not None
@@ -173,20 +166,3 @@ def _job(study: Study) -> Job:
     if study.job is None:
         raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
     return study.job
-
-
-def _check_against(spec: StudySpec, dataset: Dataset) -> list[str]:
-    """What the service changes of the request to fit the data. Raises InvalidInput where it cannot."""
-    train_count, _ = part_sizes(dataset.train_count)
-    if spec.search_space.may_shift() and len(dataset.image_shape) != 2:
-        shape = "×".join(map(str, dataset.image_shape))
-        raise InvalidInput(
-            f"shift_pixels needs images of two dimensions, but got {shape}", ("search_space", "shift_pixels")
-        )
-    (_, train), _ = search_slices(train_count, spec.subset.train, spec.subset.validation)
-    if train < spec.subset.train:
-        return [
-            f"subset.train was cut from {spec.subset.train} to {train}: the search's {spec.subset.validation} validation "
-            f"images come from the same {train_count} training images, and no trial trains on them"
-        ]
-    return []

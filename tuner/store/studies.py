@@ -32,7 +32,9 @@ class Study:
     job: Job | None
 
 
-def create_study(connection: Connection, spec: StudySpec, notes: list[str], total: int) -> int:
+def create_study(
+    connection: Connection, spec: StudySpec, notes: list[str], total: int, after_job_id: int | None = None
+) -> int:
     """Write the study and its first job, queued; answers the job's id. Raises Conflict where the name is taken."""
     try:
         study_id = trials.create_study(connection, spec.name, [StudyDirection.MAXIMIZE])
@@ -46,7 +48,7 @@ def create_study(connection: Connection, spec: StudySpec, notes: list[str], tota
         "created_at": now(),
     }
     connection.execute(insert(studies).values(values))
-    return job_rows.create_job(connection, study_id, "search", total)
+    return job_rows.create_job(connection, study_id, "search", total, after_job_id=after_job_id)
 
 
 def find_study(connection: Connection, name: str) -> Study | None:

@@ -1,0 +1,46 @@
+"""The one road by which a study comes into being: checked against its data, written, its first job queued."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from tuner.data.catalogue import Dataset, describe
+from tuner.data.splits import part_sizes, search_slices
+from tuner.errors import InvalidInput, NotFound
+from tuner.specs.study import StudySpec
+from tuner.store import studies
+
+
+def post_study(connection: Connection, spec: StudySpec, datasets_dir: Path, after_job_id: int | None = None) -> int:
+    """The id of the study's first job, which waits until `after_job_id` has ended.
+
+    Raises InvalidInput where the spec does not go with its data set, Conflict where the name is taken.
+    """
+    notes = fit_to_data(spec, datasets_dir)
+    total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion)
+    return studies.create_study(connection, spec, notes, total, after_job_id)
+
+
+def fit_to_data(spec: StudySpec, datasets_dir: Path) -> list[str]:
+    """What the service changes of the spec to fit the data. Raises InvalidInput where it cannot."""
+    try:
+        dataset = describe(spec.dataset, datasets_dir)
+    except NotFound as error:
+        raise InvalidInput(str(error), ("dataset",)) from error
+    _check_shape(spec, dataset)
+    train_count, _ = part_sizes(dataset.train_count)
+    (_, train), _ = search_slices(train_count, spec.subset.train, spec.subset.validation)
+    if train < spec.subset.train:
+        return [
+            f"subset.train was cut from {spec.subset.train} to {train}: the search's {spec.subset.validation} validation "
+            f"images come from the same {train_count} training images, and no trial trains on them"
+        ]
+    return []
+
+
+def _check_shape(spec: StudySpec, dataset: Dataset) -> None:
+    if spec.search_space.may_shift() and len(dataset.image_shape) != 2:
+        shape = "×".join(map(str, dataset.image_shape))
+        raise InvalidInput(
+            f"shift_pixels needs images of two dimensions, but got {shape}", ("search_space", "shift_pixels")
+        )
