@@ -328,3 +328,26 @@ def _drain(listener: Listener) -> list[Event]:
     while not listener.silent():
         events.append(listener.next())
     return events
+
+
+def test_a_task_goes_on_from_its_checkpoint(executor: Executor, short: Task) -> None:
+    """A task given the checkpoint of an epoch tells the epochs up to there again, trains the rest, and ends bit for bit alike."""
+    task = dataclasses.replace(short, checkpoint_seconds=0.0)
+    whole, rest = Listener(), Listener()
+    executor.submit(task, whole)
+    *epochs, outcome = whole.until_end()
+    first = epochs[0]
+    assert isinstance(first, EpochEnded)
+    assert first.checkpoint is not None
+    executor.submit(dataclasses.replace(task, key="rest", checkpoint=first.checkpoint, checkpoint_seconds=None), rest)
+    *again, same = rest.until_end()
+    assert isinstance(outcome, Trained)
+    assert isinstance(same, Trained)
+    assert [untimed(event) for event in again] == [untimed(event) for event in epochs]
+    assert again[0] == EpochEnded("rest", first.record), "the restored epoch is told as it was, its seconds too"
+    assert same.weights == outcome.weights
+
+
+def untimed(event: Event) -> dict[str, object]:
+    assert isinstance(event, EpochEnded)
+    return event.record.model_dump(exclude={"seconds"})
