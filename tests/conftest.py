@@ -1,10 +1,6 @@
 """Real parts for the tests: databases, a browser, a service. What cannot be had here skips, unless TUNER_REQUIRE names it."""
 
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 from a2wsgi import ASGIMiddleware
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from api.app import close, create_app
+from tests.postgres_server import MISSING, find_pg_ctl, postgres_database, postgres_server
 from tuner.runner.runner import run
 from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
@@ -31,37 +28,15 @@ def missing(component: str, reason: str) -> None:
     pytest.skip(reason)
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, with the superuser `tuner`."""
-    programs = [shutil.which("pg_ctl"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))]
-    pg_ctl = next((Path(program).resolve() for program in programs if program), None)
+    pg_ctl = find_pg_ctl()
     if pg_ctl is None:
-        missing("postgres", "PostgreSQL's programs are not installed")
+        missing("postgres", MISSING)
         raise AssertionError
-    # Not below pytest's own folder, which only this user may enter.
-    home, port = Path(tempfile.mkdtemp(prefix="tuner-postgres-")), free_port()
-    # PostgreSQL refuses to run as root; its package has made a user for it.
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_user:
-        shutil.chown(home, "postgres")
-
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=home)
-
-    run(str(pg_ctl.with_name("initdb")), "-D", f"{home}/data", "-U", "tuner", "--auth=trust", "--no-sync", "-E", "UTF8")
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
-    run(str(pg_ctl), "-D", f"{home}/data", "-l", f"{home}/log", "-o", options, "-w", "start")
-    yield f"postgresql+psycopg://tuner@127.0.0.1:{port}"
-    run(str(pg_ctl), "-D", f"{home}/data", "-m", "immediate", "stop")
-    shutil.rmtree(home)
+    with postgres_server(pg_ctl, durable=False) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -70,15 +45,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'tuner.db'}"
         return
-    server: str = request.getfixturevalue("postgres")
-    name = f"test_{os.urandom(6).hex()}"
-    admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield f"{server}/{name}"
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with postgres_database(request.getfixturevalue("postgres")) as url:
+        yield url
 
 
 @pytest.fixture
