@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,8 +17,10 @@ from tests.conftest import wait_until
 from tests.test_executor import Listener, endless_task, occupy, short_task, stop_all, write_digits
 from tuner.executors.dispatcher import FAILED_STARTS
 from tuner.executors.local import LocalExecutor
-from tuner.executors.protocol import EpochEnded, Event, Lost, Task, Trained
+from tuner.executors.oom_kills import OomKills, find_counter
+from tuner.executors.protocol import EpochEnded, Event, Lost, OutOfMemory, Task, Trained
 from tuner.executors.worker import NICENESS
+from tuner.specs.hyperparameters import Hyperparameters
 
 
 def ended(processes: list[psutil.Process]) -> bool:
@@ -159,6 +162,46 @@ def test_a_killed_resource_tracker_disturbs_nothing(executor: LocalExecutor, sho
     executor.submit(short, listener := Listener())
     assert isinstance(listener.until_end()[-1], Trained)
     assert child_of_this_process("multiprocessing.resource_tracker").is_running()
+
+
+def test_a_net_too_large_for_its_worker_is_out_of_memory_and_the_worker_goes_on(short: Task) -> None:
+    """A bound of 512 MiB: a net of 280 MB of weights, with its gradients, ends as OutOfMemory with the allocator's words; the
+    same worker trains the next task."""
+    wide = Hyperparameters(depth=5, width=4096, batch_size=25)
+    with closing(LocalExecutor(slots=1, memory_mb=512)) as executor:
+        [worker] = workers(executor)
+        executor.submit(dataclasses.replace(short, hyperparameters=wide), listener := Listener())
+        [end] = listener.until_end()
+        assert isinstance(end, OutOfMemory)
+        assert "allocate" in end.detail
+        executor.submit(short, bounded := Listener())
+        assert isinstance(bounded.until_end()[-1], Trained)
+        assert workers(executor) == [worker]
+
+
+@pytest.mark.parametrize(("counted", "why"), [(1, "out_of_memory"), (0, "killed")])
+def test_a_worker_that_the_kernel_took_for_want_of_memory_is_told_apart(
+    endless: Task, tmp_path: Path, counted: int, why: str
+) -> None:
+    """Where the kernel's counter has risen since the worker was started, its death by SIGKILL is put down to that; one count
+    explains one death, and the count of before none."""
+    counter = tmp_path / "memory.events"
+    counter.write_text("low 0\noom 7\noom_kill 3\n")
+    with closing(LocalExecutor(slots=2, oom_counter=counter)) as executor:
+        running = occupy(executor, endless)
+        counter.write_text(f"low 0\noom 8\noom_kill {3 + counted}\n")
+        ends = []
+        for key, listener in running.items():
+            worker_of(executor, key).kill()
+            ends.append(listener.until_end()[-1])
+    assert [isinstance(end, Lost) and end.why for end in ends] == [why, "killed"]
+
+
+def test_the_kernels_counter_is_found() -> None:
+    """On Linux there is a file that counts its kills; it reads as a number."""
+    counter = find_counter()
+    assert (counter is not None) == (sys.platform == "linux")
+    assert OomKills(counter).count() >= 0
 
 
 def test_workers_that_cannot_start_are_tried_ever_more_rarely_and_waiting_tasks_are_given_up(

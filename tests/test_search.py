@@ -155,6 +155,20 @@ def test_a_diverged_trial_is_pruned_with_its_reason(service: Service) -> None:
     )
 
 
+def test_a_net_too_large_for_its_worker_fails_once(tmp_path: Path) -> None:
+    """Workers of 512 MiB: a trial whose net needs more is FAIL with the reason out_of_memory after one attempt, since it would
+    need as much again; the job goes on to its end."""
+    settings = Settings(data_dir=tmp_path, parallel=1, worker_memory_mb=512)
+    space = {**SMALL["search_space"], "depth": 5, "width": {"choices": [4096]}}
+    with connect(settings) as api, running(settings):
+        service = Service(settings, api)
+        status = service.finished("wide", search_space=space, budget={"n_trials": 2})
+        assert (status["state"], status["trials"]["fail"]) == ("succeeded", 2)
+        for trial in service.trials("wide"):
+            assert (trial["reason"], trial["attempts"]) == ("out_of_memory", 1)
+            assert "allocate" in trial["detail"]
+
+
 def test_pause_and_cancel_act_at_once(service: Service) -> None:
     """Within 2 s nothing runs; a resumed study goes on with its own trials; a cancelled one leaves none unfinished."""
     service.post("control", subset=LONG, budget={"n_trials": 40}, pruner={"kind": "none"})

@@ -1,6 +1,7 @@
 """The service's settings, from `TUNER_…` environment variables; an argument that is given wins."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal, Self
 
@@ -22,6 +23,11 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder")
     executor: Literal["local"] = Field("local", description="where nets are trained")
     parallel: int = Field(0, ge=0, le=1024, description="worker processes; 0: one per core")
+    worker_memory_mb: int | None = Field(
+        None,
+        ge=512,
+        description="data of one worker, in MiB; a trial that asks for more fails; none: no bound; Linux only",
+    )
     max_jobs: int = Field(2, ge=1, le=64, description="jobs running at once; they share the workers")
     allowed_hosts: str = Field("", description="comma-separated Host names besides the loopback ones and TUNER_HOST")
     token_file: Path | None = Field(None, description="a file with one operator token; turns access control on")
@@ -39,6 +45,13 @@ class Settings(BaseSettings):
         if not self.parallel:
             object.__setattr__(self, "parallel", _cores())
         return self
+
+    @field_validator("worker_memory_mb")
+    @classmethod
+    def _bounds_memory(cls, limit: int | None) -> int | None:
+        if limit is not None and sys.platform != "linux":
+            raise ValueError("a worker's memory can be bounded on Linux only")
+        return limit
 
     def token(self) -> str | None:
         """The operator's token, or None where everybody may come in; then the address must be this machine's own.

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
@@ -44,9 +45,11 @@ Command = Assignment | StopAsked | Started | WakeUp
 
 
 class Dispatcher:
-    def __init__(self, slots: int, module: str, inbox: Inbox[Command], closing: threading.Event) -> None:
+    def __init__(
+        self, slots: int, start: Callable[[], WorkerProcess], inbox: Inbox[Command], closing: threading.Event
+    ) -> None:
         self.seats = [Seat() for _ in range(slots)]
-        self._module = module
+        self._start = start
         self._inbox = inbox
         self._closing = closing
         self._waiting: deque[Assignment] = deque()
@@ -72,7 +75,7 @@ class Dispatcher:
         # In a thread of its own: it waits for the fork server, and others want to be heard meanwhile.
         outcome: WorkerProcess | Exception
         try:
-            outcome = WorkerProcess.start(self._module)
+            outcome = self._start()
         except Exception as error:  # of many kinds, from sockets, pipes and the fork server; the seat must hear of each
             outcome = error
         if not self._inbox.put(Started(seat, outcome)) and isinstance(outcome, WorkerProcess):
@@ -157,16 +160,17 @@ class Dispatcher:
         assignment, was_ready = seat.assignment, seat.ready
         seat.worker, seat.assignment, seat.ready, seat.deadline = None, None, False, math.inf
         if not was_ready:
-            self._start_failed(seat, f"{cause} before it was ready")
+            self._start_failed(seat, f"{cause.detail} before it was ready")
         elif assignment is None:
-            logger.warning("an idle worker was lost: %s", cause, extra={"action": "worker_lost", "cause": cause})
+            extra = {"action": "worker_lost", "cause": cause.detail}
+            logger.warning("an idle worker was lost: %s", cause.detail, extra=extra)
         elif assignment.stopping:
             self._deliver(assignment, Stopped(assignment.task.key))
         elif late:
-            limit = f"{cause} at the time limit of {assignment.task.timeout_seconds:g} s"
+            limit = f"{cause.detail} at the time limit of {assignment.task.timeout_seconds:g} s"
             self._deliver(assignment, Lost(assignment.task.key, "time_limit", limit))
         else:
-            self._deliver(assignment, Lost(assignment.task.key, "killed", cause))
+            self._deliver(assignment, Lost(assignment.task.key, cause.why, cause.detail))
 
     def _start_failed(self, seat: Seat, cause: str) -> None:
         seat.failed_starts += 1

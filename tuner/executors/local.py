@@ -3,12 +3,16 @@
 import atexit
 import threading
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from tuner.executors.dispatcher import Command, Dispatcher, WakeUp
 from tuner.executors.inbox import Inbox
+from tuner.executors.oom_kills import OomKills, find_counter
 from tuner.executors.protocol import Event, Task
 from tuner.executors.seat import Assignment
 from tuner.executors.worker import StopAsked
+from tuner.executors.worker_process import WorkerProcess
 
 CLOSE_SECONDS = 5.0
 
@@ -20,15 +24,23 @@ class LocalExecutor:
     does not load torch. Workers and fork server end with this process, however it ends; the fork server is
     multiprocessing's own, and stays for the next executor after `close`.
 
-    `module` is the name of the module whose `run` a worker calls.
+    `memory_mb` bounds the data of each worker, in MiB: a task that asks for more ends as `OutOfMemory`. `module` is the name of
+    the module whose `run` a worker calls; `oom_counter` the file that counts the kernel's kills.
     """
 
-    def __init__(self, slots: int, module: str = "tuner.executors.training_task") -> None:
+    def __init__(
+        self,
+        slots: int,
+        memory_mb: int | None = None,
+        module: str = "tuner.executors.training_task",
+        oom_counter: Path | None = None,
+    ) -> None:
         if slots < 1:
             raise ValueError(f"slots >= 1 must hold, but got {slots=}")
+        start = partial(WorkerProcess.start, module, memory_mb, OomKills(oom_counter or find_counter()))
         self._inbox: Inbox[Command] = Inbox()
         self._closing = threading.Event()
-        self._dispatcher = Dispatcher(slots, module, self._inbox, self._closing)
+        self._dispatcher = Dispatcher(slots, start, self._inbox, self._closing)
         self._thread = threading.Thread(target=self._dispatcher.run, name="executor", daemon=True)
         self._thread.start()
         atexit.register(self.close)  # else multiprocessing ends the workers there, and the dispatcher replaces them

@@ -6,6 +6,7 @@ The executor's own process imports this module too, so torch is imported only wh
 import contextlib
 import importlib
 import os
+import resource
 import signal
 import time
 import traceback
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from tuner.executors.guard import die_with_parent
-from tuner.executors.protocol import Crashed, Diverged, EpochEnded, Stopped, Task, Trained
+from tuner.executors.protocol import Crashed, Diverged, EpochEnded, OutOfMemory, Stopped, Task, Trained
 
-Outcome = Trained | Diverged | Stopped | Crashed
-Run = Callable[[Task, Callable[[EpochEnded], None], Callable[[], bool]], Trained | Diverged | Stopped]
+Outcome = Trained | Diverged | Stopped | OutOfMemory | Crashed
+Run = Callable[[Task, Callable[[EpochEnded], None], Callable[[], bool]], Trained | Diverged | Stopped | OutOfMemory]
 
 NICENESS = 10
 """Whoever answers people on the same cores goes first."""
@@ -36,8 +37,11 @@ class StopAsked:
     key: str
 
 
-def main(connection: Connection, module: str) -> None:
-    """Run tasks by `module.run`, one after the other, until the other end of the pipe is closed."""
+def main(connection: Connection, module: str, memory_mb: int | None) -> None:
+    """Run tasks by `module.run`, one after the other, until the other end of the pipe is closed.
+
+    With `memory_mb` no more than so many MiB are given to this process; a run that asks for more raises an error.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the executor ends its workers
     die_with_parent()
     os.nice(NICENESS)
@@ -45,6 +49,10 @@ def main(connection: Connection, module: str) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if memory_mb is not None:
+        # Data and not address space: what is mapped from a file, as the images are, needs no memory of its own.
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, hard))
     run: Run = importlib.import_module(module).run
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send(Ready())

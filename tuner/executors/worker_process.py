@@ -7,9 +7,10 @@ import signal
 import time
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 from tuner.executors import worker
+from tuner.executors.oom_kills import OomKills
 from tuner.executors.protocol import EpochEnded, Task
 
 Message = worker.Ready | EpochEnded | worker.Outcome
@@ -21,10 +22,17 @@ FORKSERVER_GONE = 255
 """multiprocessing's exit code of a process whose fork server, which alone could wait for it, has died."""
 
 
+class Cause(NamedTuple):
+    """How a worker ended, in a word and in a sentence."""
+
+    why: Literal["killed", "out_of_memory"]
+    detail: str
+
+
 class WorkerProcess:
     """A process and the pipe to it; only `start` and `end` take time."""
 
-    def __init__(self, process: BaseProcess, connection: Connection) -> None:
+    def __init__(self, process: BaseProcess, connection: Connection, oom_kills: OomKills) -> None:
         assert process.pid is not None
         self.pid = process.pid
         self.sentinel = process.sentinel
@@ -33,17 +41,20 @@ class WorkerProcess:
         self.gone = False
         """Whether the worker has closed its end of the pipe."""
         self._process = process
+        self._oom_kills, self._oom_kills_before = oom_kills, oom_kills.count()
 
     @classmethod
-    def start(cls, module: str) -> Self:
-        """A new worker that will run tasks by `module.run`, and says `Ready` when it can.
+    def start(cls, module: str, memory_mb: int | None, oom_kills: OomKills) -> Self:
+        """A new worker that will run tasks by `module.run` in `memory_mb` MiB, and says `Ready` when it can.
 
         Returns once the fork server is up, which takes as long as the import of torch for the first worker.
         """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch", module])
         ours, theirs = context.Pipe()
-        process = context.Process(target=worker.main, args=(theirs, module), name="tuner-worker", daemon=True)
+        process = context.Process(
+            target=worker.main, args=(theirs, module, memory_mb), name="tuner-worker", daemon=True
+        )
         try:
             process.start()
         except BaseException:
@@ -51,7 +62,7 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()  # while it is open here, its closing there goes unseen
-        return cls(process, ours)
+        return cls(process, ours, oom_kills)
 
     def send(self, message: Task | worker.StopAsked) -> bool:
         """Whether there was somebody to send to; what is sent need not be read."""
@@ -77,18 +88,25 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def end(self) -> tuple[list[Message], str]:
-        """What the worker had still said, and a word on how it ended; afterwards nothing of it is left."""
+    def end(self) -> tuple[list[Message], Cause]:
+        """What the worker had still said, and how it ended; afterwards nothing of it is left."""
         if self.gone:
             self._process.join(LAST_WORDS_SECONDS)  # it is ending by itself: let it name the cause
-        cause = _in_words(self._process.exitcode)
+        cause = self._cause()
         self.kill()
         last_words = [] if self.gone else self.read(time.monotonic() + LAST_WORDS_SECONDS)
         self.connection.close()
         self._process.join(LAST_WORDS_SECONDS)
         if self._process.exitcode is not None:
             self._process.close()
-        return last_words, f"worker {self.pid} {cause}"
+        return last_words, cause
+
+    def _cause(self) -> Cause:
+        exit_code = self._process.exitcode
+        if exit_code == -signal.SIGKILL and self._oom_kills.claim(self._oom_kills_before):
+            words = "was killed by the kernel for want of memory"
+            return Cause("out_of_memory", f"worker {self.pid} {words}")
+        return Cause("killed", f"worker {self.pid} {_in_words(exit_code)}")
 
 
 def _in_words(exit_code: int | None) -> str:
@@ -98,5 +116,4 @@ def _in_words(exit_code: int | None) -> str:
         return "was lost with its fork server"
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
-    name = signal.Signals(-exit_code).name
-    return f"was killed by {name}" + (", as by an operator or for want of memory" if name == "SIGKILL" else "")
+    return f"was killed by {signal.Signals(-exit_code).name}"

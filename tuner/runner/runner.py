@@ -66,7 +66,7 @@ def run(settings: Settings, ending: threading.Event) -> None:
 
 def _run(settings: Settings, ending: threading.Event) -> None:
     engine = open_database(settings.database_url)
-    executor = LocalExecutor(settings.parallel)
+    executor = LocalExecutor(settings.parallel, settings.worker_memory_mb)
     try:
         Runner(settings, engine, executor, ending).loop()
     finally:

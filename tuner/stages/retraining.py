@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from tuner.errors import Unavailable
-from tuner.executors.protocol import Crashed, DataSlice, Diverged, EpochEnded, Event, Lost, Stopped, Task, Trained
+from tuner.executors.protocol import (
+    Crashed,
+    DataSlice,
+    Diverged,
+    EpochEnded,
+    Event,
+    Lost,
+    OutOfMemory,
+    Stopped,
+    Task,
+    Trained,
+)
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages.job import MAX_KILLED, RunningJob
@@ -132,6 +143,8 @@ class _Retraining:
                 self._complete(running, event)
             case Diverged(reason=reason):
                 self._end(running, RunState.DIVERGED, reason=reason)
+            case OutOfMemory(detail=detail):
+                self._end(running, RunState.FAILED, reason=f"out of memory: {detail}")
             case Lost(detail=detail):
                 self._lose(running, detail)
             case Crashed(traceback=traceback):

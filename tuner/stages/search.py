@@ -18,6 +18,7 @@ from tuner.executors.protocol import (
     EpochEnded,
     Event,
     Lost,
+    OutOfMemory,
     Stopped,
     Task,
     Trained,
@@ -28,6 +29,7 @@ from tuner.stages.job import MAX_KILLED, JobFailed, RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import View, derive_seed
 from tuner.store import attempts, jobs, trials
+from tuner.store.attempts import LOST_WORKER, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -172,19 +174,21 @@ class _Search:
                 self._epoch(event.key, running, record)
                 return
             case Trained() if running.last is not None and not running.pruned:
-                self._tell(running, TrialState.COMPLETE, running.last.validation_accuracy)
+                self._tell(running, TrialState.COMPLETE, Outcome.COMPLETE, value=running.last.validation_accuracy)
             case Trained() | Stopped():
-                self._tell(running, TrialState.PRUNED, reason="pruner")
+                self._tell(running, TrialState.PRUNED, Outcome.PRUNER)
             case Diverged(epoch=epoch, reason=reason):
                 # The NaN ranks the trial last for the sampler, which would take an earlier epoch's value otherwise.
                 self._view.report(running.number, epoch, math.nan)
-                self._tell(running, TrialState.PRUNED, reason="diverged", detail=reason)
+                self._tell(running, TrialState.PRUNED, Outcome.DIVERGED, reason)
+            case OutOfMemory(detail=detail):
+                self._tell(running, TrialState.FAIL, Outcome.OUT_OF_MEMORY, detail)
             case Lost(why="time_limit", detail=detail):
-                self._tell(running, TrialState.FAIL, reason="time_limit", detail=detail)
-            case Lost(detail=detail):
-                self._lose(running, detail)
+                self._tell(running, TrialState.FAIL, Outcome.TIME_LIMIT, detail)
+            case Lost(why=why, detail=detail):
+                self._lose(running, Outcome(why), detail)
             case Crashed(traceback=traceback):
-                self._tell(running, TrialState.FAIL, reason="error", detail=traceback)
+                self._tell(running, TrialState.FAIL, Outcome.ERROR, traceback)
         del self._running[event.key]
 
     def _epoch(self, key: str, running: _Running, record: EpochRecord) -> None:
@@ -199,34 +203,44 @@ class _Search:
             running.pruned = True
             self._job.stop(key)
 
-    def _tell(self, running: _Running, state: TrialState, value: float | None = None, **reason: str) -> None:
+    def _tell(
+        self,
+        running: _Running,
+        state: TrialState,
+        outcome: Outcome,
+        detail: str | None = None,
+        value: float | None = None,
+    ) -> None:
         seconds = round(time.monotonic() - running.started, 3)
+        reason: dict[str, str] = {} if state == TrialState.COMPLETE else {"reason": outcome.value}
+        if detail is not None:
+            reason["detail"] = detail
         trial = self._view.tell(running.number, state, value, seconds=seconds, **reason)
-        outcome = reason.get("reason", "complete")
         diverged = [step for step, reported in trial.intermediate_values.items() if math.isnan(reported)]
 
         def end(connection: Connection) -> None:
             trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
             if not trials.finish_trial(connection, running.trial_id, trial):
                 raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
-            attempts.close_attempt(connection, running.trial_id, outcome, reason.get("detail"))
+            attempts.close_attempt(connection, running.trial_id, outcome, detail)
             jobs.note_progress(connection, self._job.lease)
             self._job.log(connection, "trial_finished", number=running.number, state=state.name, value=value, **reason)
 
         self._write(end)
         logger.info("trial %d of %s: %s", running.number, self._job.name, outcome)
 
-    def _lose(self, running: _Running, detail: str) -> None:
+    def _lose(self, running: _Running, outcome: Outcome, detail: str) -> None:
         """The worker was killed: the trial waits under its own number, unless this has happened too often."""
-        killed = self._job.read(lambda connection: attempts.count_outcomes(connection, running.trial_id, "killed")) + 1
-        if killed >= MAX_KILLED:
-            self._tell(running, TrialState.FAIL, reason="killed", detail=f"{detail}; {killed} times")
+        trial_id = running.trial_id
+        lost = self._job.read(lambda connection: attempts.count_outcomes(connection, trial_id, LOST_WORKER)) + 1
+        if lost >= MAX_KILLED:
+            self._tell(running, TrialState.FAIL, outcome, f"{detail}; {lost} workers were lost")
             return
         logger.warning("trial %d of %s runs again: %s", running.number, self._job.name, detail)
         self._job.forget_reports(running.trial_id)
 
         def release(connection: Connection) -> None:
-            attempts.release(connection, [running.trial_id], "killed", detail)
+            attempts.release(connection, [trial_id], outcome, detail)
             self._job.log(connection, "warning", message=f"trial {running.number} runs again: {detail}")
 
         self._write(release)

@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exi
 
 from tuner.errors import Conflict, LeaseLost
 from tuner.store import attempts, events, trials
+from tuner.store.attempts import Outcome
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
 from tuner.store.tables import jobs, studies
@@ -183,7 +184,7 @@ def _give_up(connection: Connection, job: Job) -> None:
         "finished_at": now(),
     }
     if connection.execute(update(jobs).where(_unchanged(job)).values(values)).rowcount == 1:
-        _fail_unfinished(connection, job.study_id, str(JobState.FAILED))
+        _fail_unfinished(connection, job.study_id, Outcome.FAILED)
         events.record(connection, job.study_id, job.id, "job", state=JobState.FAILED, reason="no_progress")
 
 
@@ -224,9 +225,10 @@ def end_job(
 ) -> None:
     """Give the job back in `state`: no trial of its stays RUNNING; a job that failed or was cancelled has none WAITING."""
     if state in (JobState.FAILED, JobState.CANCELLED):
-        _fail_unfinished(connection, lease.study_id, str(state))
+        _fail_unfinished(connection, lease.study_id, Outcome(state))
     else:
-        attempts.release_interrupted(connection, lease.study_id, str(state))
+        interrupted = Outcome.PAUSED if state == JobState.PAUSED else Outcome.RUNNER_ENDED
+        attempts.release_interrupted(connection, lease.study_id, interrupted)
     values = {
         "state": state,
         "request": None,
@@ -278,7 +280,7 @@ def cancel(connection: Connection, job: Job) -> None:
     if job.state == JobState.RUNNING:
         _ask(connection, job, JobRequest.CANCEL)
     elif job.state in (JobState.QUEUED, JobState.PAUSED):
-        _fail_unfinished(connection, job.study_id, "cancelled")
+        _fail_unfinished(connection, job.study_id, Outcome.CANCELLED)
         _move(connection, job, JobState.CANCELLED, stop_reason="cancelled", finished_at=now())
     else:
         raise Conflict(f"only an unfinished job can be cancelled, but job {job.id} is {job.state}")
@@ -307,7 +309,7 @@ def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
         raise Conflict(f"job {job.id} is not {job.state} any more; read it again")
 
 
-def _fail_unfinished(connection: Connection, study_id: int, reason: str) -> None:
+def _fail_unfinished(connection: Connection, study_id: int, reason: Outcome) -> None:
     attempts.close_open(connection, study_id, reason)
     unfinished = trials.unfinished_ids(connection, study_id)
     trials.fail_trials(connection, unfinished, reason)

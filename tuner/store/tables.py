@@ -66,6 +66,7 @@ jobs = Table(
     Column("error", Text),
     Column("attempt", Integer, nullable=False, default=0),
     Column("stalled", Integer, nullable=False, default=0, server_default="0"),  # runners lost since it last got on
+    Column("failed_before", Integer, nullable=False, default=0, server_default="0"),  # trials, when it was last queued
     Column("owner", String(64)),
     Column("fence", Integer, nullable=False, default=0),
     Column("heartbeat", Integer, nullable=False, default=0),

@@ -15,11 +15,18 @@ def upgrade() -> None:
     op.add_column("tuner_jobs", sa.Column("after_job_id", sa.Integer(), nullable=True))
     op.add_column("tuner_jobs", sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
     op.add_column("tuner_jobs", sa.Column("stalled", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("tuner_jobs", sa.Column("failed_before", sa.Integer(), server_default="0", nullable=False))
+    _rename_outcomes({"queued": "runner_ended", "succeeded": "runner_ended", "interrupted": "runner_lost"})
     _own_by_job("tuner_runs", ["study_id", "stage", "contender", "seed"], "tuner_runs_once")
     _own_by_job("tuner_models", ["study_id", "contender"], "tuner_models_once")
     _create_events()
     _create_schedules()
     _create_deliveries()
+
+
+def _rename_outcomes(names: dict[str, str]) -> None:
+    for earlier, name in names.items():
+        op.execute(f"UPDATE tuner_attempts SET outcome = '{name}' WHERE outcome = '{earlier}'")
 
 
 def _own_by_job(table: str, unique: list[str], name: str) -> None:
