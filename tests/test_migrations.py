@@ -21,6 +21,8 @@ ROWS = {
         "VALUES (5, 7, 'rung', 'trial-1', 1, '{}', 10, 'complete')",
         "INSERT INTO tuner_models (id, study_id, kind, contender, hyperparameters, parameters, metrics, sha256, promoted, "
         "created_at) VALUES ('m', 7, 'single', 'trial-1', '{}', 10, '{}', 'x', true, '2026')",
+        "INSERT INTO tuner_test_ledger (id, dataset, dataset_checksum, study_id, study_name, models, opened_at) "
+        "VALUES (4, 'mnist', 'c', 7, 's', '[]', '2026')",
         "INSERT INTO tuner_attempts (id, trial_id, study_id, job_id, fence, started_at, ended_at, outcome) "
         "VALUES (9, 1, 7, 3, 1, '2026', '2026', 'interrupted')",
     ]
@@ -54,6 +56,7 @@ def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> No
         assert connection.execute(text("SELECT id, job_id FROM tuner_runs")).all() == [(5, 3)]
         assert connection.execute(text("SELECT id, job_id FROM tuner_models")).all() == [("m", 3)]
         assert connection.execute(text("SELECT id, priority, stalled FROM tuner_jobs")).all() == [(3, 0, 0)]
+        assert connection.execute(text("SELECT id, study_id FROM tuner_test_ledger")).all() == [(4, 7)]
         assert connection.execute(text("SELECT outcome FROM tuner_attempts")).all() == [("runner_lost",)]
     engine.dispose()
 

@@ -162,6 +162,7 @@ models = Table(
     Column("sha256", String(64), nullable=False),
     Column("promoted", Boolean, nullable=False),
     Column("created_at", _TIME, nullable=False),
+    Column("files_removed_at", _TIME),
     UniqueConstraint("study_id", "job_id", "contender", name="tuner_models_once"),
 )
 
@@ -171,7 +172,7 @@ test_ledger = Table(
     Column("id", Integer, primary_key=True),
     Column("dataset", String(100), nullable=False),
     Column("dataset_checksum", String(64), nullable=False, index=True),
-    Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False),
+    Column("study_id", Integer, ForeignKey("tuner_studies.study_id")),  # null: purged; its opening counts for ever
     Column("study_name", String(512), nullable=False),
     Column("models", JSON, nullable=False),
     Column("opened_at", _TIME, nullable=False),
@@ -226,7 +227,7 @@ deliveries = Table(
     "tuner_deliveries",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("study_id", Integer, nullable=False),
+    Column("study_id", Integer, nullable=False, index=True),
     Column("job_id", Integer, nullable=False),
     Column("url", Text, nullable=False),
     Column("event", String(32), nullable=False),

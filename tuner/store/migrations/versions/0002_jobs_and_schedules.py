@@ -19,6 +19,8 @@ def upgrade() -> None:
     _rename_outcomes({"queued": "runner_ended", "succeeded": "runner_ended", "interrupted": "runner_lost"})
     _own_by_job("tuner_runs", ["study_id", "stage", "contender", "seed"], "tuner_runs_once")
     _own_by_job("tuner_models", ["study_id", "contender"], "tuner_models_once")
+    op.add_column("tuner_models", sa.Column("files_removed_at", sa.String(length=32), nullable=True))
+    _outlive_studies()
     _create_events()
     _create_schedules()
     _create_deliveries()
@@ -40,6 +42,12 @@ def _own_by_job(table: str, unique: list[str], name: str) -> None:
         batch.alter_column("job_id", existing_type=sa.Integer(), nullable=False)
         batch.create_foreign_key(f"{table}_job_id_fkey", "tuner_jobs", ["job_id"], ["id"])
         batch.create_unique_constraint(name, [unique[0], "job_id", *unique[1:]])
+
+
+def _outlive_studies() -> None:
+    """An opening of a sealed test set stays in the ledger when its study is purged."""
+    with op.batch_alter_table("tuner_test_ledger") as batch:
+        batch.alter_column("study_id", existing_type=sa.Integer(), nullable=True)
 
 
 def _create_events() -> None:
@@ -124,3 +132,4 @@ def _create_deliveries() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_tuner_deliveries_next_attempt_at", "tuner_deliveries", ["next_attempt_at"])
+    op.create_index("ix_tuner_deliveries_study_id", "tuner_deliveries", ["study_id"])
