@@ -202,7 +202,7 @@ schedule_runs = Table(
     Column("started_at", _TIME),
     Column("outcome", String(16), nullable=False),
     Column("reason", Text),
-    Column("job_id", Integer),
+    Column("job_id", Integer, index=True),
     Column("study_id", Integer),
     Column("study", String(512)),
     UniqueConstraint("schedule_id", "fire_time", name="tuner_schedule_runs_once"),

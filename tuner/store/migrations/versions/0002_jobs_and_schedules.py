@@ -98,6 +98,7 @@ def _create_schedules() -> None:
         sa.UniqueConstraint("schedule_id", "fire_time", name="tuner_schedule_runs_once"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_tuner_schedule_runs_job_id", "tuner_schedule_runs", ["job_id"])
     op.create_table(
         "tuner_champions",
         sa.Column("id", sa.Integer(), nullable=False),
