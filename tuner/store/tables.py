@@ -206,6 +206,7 @@ schedule_runs = Table(
     Column("study_id", Integer),
     Column("study", String(512)),
     UniqueConstraint("schedule_id", "fire_time", name="tuner_schedule_runs_once"),
+    Index("tuner_schedule_runs_by_schedule", "schedule_id", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -99,6 +99,7 @@ def _create_schedules() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_tuner_schedule_runs_job_id", "tuner_schedule_runs", ["job_id"])
+    op.create_index("tuner_schedule_runs_by_schedule", "tuner_schedule_runs", ["schedule_id", "id"])
     op.create_table(
         "tuner_champions",
         sa.Column("id", sa.Integer(), nullable=False),
