@@ -64,35 +64,35 @@ class ConstraintsSpec(Spec):
     max_parameters: None = Field(None, description="not yet: only null is accepted")
 
 
-class StudySpec(Spec):
-    """Only `name` is required. A value that the service cannot honour yet is refused, never ignored."""
+class CommonSpec(Spec):
+    """What every study says, whatever it tunes. A value that the service cannot honour yet is refused, never ignored."""
 
     name: Name
-    dataset: Name = "mnist"
-    objective: Literal["mlp"] = "mlp"
-    search_space: SearchSpace = SearchSpace()
-    objectives: tuple[ObjectiveSpec, ...] = Field((ObjectiveSpec(),), min_length=1, max_length=1)
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
-    subset: SubsetSpec = SubsetSpec()
     budget: BudgetSpec = BudgetSpec()
-    promotion: PromotionSpec | None = PromotionSpec()
-    ensemble: None = Field(None, description="not yet: only null is accepted")
-    constraints: ConstraintsSpec = ConstraintsSpec()
     warm_start: tuple[str, ...] = Field((), max_length=0, description="not yet: only an empty list is accepted")
     webhook: None = Field(None, description="not yet: only null is accepted")
     seed: int = Field(0, ge=0, lt=2**31)
     deterministic: Literal[False] = Field(False, description="not yet: only false is accepted")
 
+
+class StudySpec(CommonSpec):
+    """A study of our own nets. Only `name` is required."""
+
+    dataset: Name = "mnist"
+    objective: Literal["mlp"] = "mlp"
+    search_space: SearchSpace = SearchSpace()
+    objectives: tuple[ObjectiveSpec, ...] = Field((ObjectiveSpec(),), min_length=1, max_length=1)
+    subset: SubsetSpec = SubsetSpec()
+    promotion: PromotionSpec | None = PromotionSpec()
+    ensemble: None = Field(None, description="not yet: only null is accepted")
+    constraints: ConstraintsSpec = ConstraintsSpec()
+
     @model_validator(mode="after")
     def _check_grid(self) -> Self:
-        if self.sampler.kind != "grid":
-            return self
-        if continuous := self.search_space.continuous():
-            raise ValueError(f"a grid needs choices, whole numbers or steps, but {', '.join(continuous)} is continuous")
-        size = self.search_space.size()
-        if size is not None and size > MAX_GRID:
-            raise ValueError(f"a grid may hold at most {MAX_GRID:,} points, but this one has {size:,}")
+        if self.sampler.kind == "grid":
+            check_grid(self.search_space.continuous(), self.search_space.size())
         return self
 
     def default(self) -> Hyperparameters:
@@ -104,3 +104,11 @@ class StudySpec(Spec):
             return 0
         rung = min(promotion.rung_size(), self.budget.n_trials) * self.subset.epochs
         return rung + (promotion.top_k + 1) * promotion.epochs
+
+
+def check_grid(continuous: list[str], size: int | None) -> None:
+    """Raises ValueError where a grid cannot hold a space with these continuous dimensions, or of so many points."""
+    if continuous:
+        raise ValueError(f"a grid needs choices, whole numbers or steps, but {', '.join(continuous)} is continuous")
+    if size is not None and size > MAX_GRID:
+        raise ValueError(f"a grid may hold at most {MAX_GRID:,} points, but this one has {size:,}")

@@ -1,0 +1,57 @@
+"""A study whose trials are run elsewhere: the service asks, an outside worker evaluates and tells."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
+
+from tuner.specs.outside_space import OutsideSpace
+from tuner.specs.spec import Spec
+from tuner.specs.study import CommonSpec, StudySpec, check_grid
+
+
+class OutsideObjective(Spec):
+    metric: str = Field("value", pattern=r"^[^\s/]{1,100}$")
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class OutsideStudySpec(CommonSpec):
+    """A study of any objective (`"objective": "external"`); the space is the user's own."""
+
+    objective: Literal["external"]
+    search_space: OutsideSpace
+    objectives: tuple[OutsideObjective, ...] = Field((OutsideObjective(),), min_length=1, max_length=5)
+    lease_seconds: float = Field(
+        300,
+        ge=1,
+        le=7 * 86_400,
+        description="a suggested trial of which nothing is heard for so long goes to another worker",
+    )
+    dataset: None = Field(None, description="does not apply, as subset, promotion and ensemble")
+    subset: None = None
+    promotion: None = None
+    ensemble: None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [objective.metric for objective in self.objectives]
+        if len(set(names)) < len(names):
+            raise ValueError(f"objectives must have names of their own, but got {', '.join(names)}")
+        if self.sampler.kind == "cmaes" and len(names) > 1:
+            raise ValueError("cmaes takes one objective, but got several; tpe, gp, random, qmc and grid take more")
+        if self.sampler.kind == "grid":
+            check_grid(self.search_space.continuous(), self.search_space.size())
+        return self
+
+
+def _objective(body: Any) -> str:
+    objective = body.get("objective", "mlp") if isinstance(body, Mapping) else getattr(body, "objective", "mlp")
+    return "external" if objective == "external" else "mlp"
+
+
+AnyStudySpec = Annotated[
+    Annotated[StudySpec, Tag("mlp")] | Annotated[OutsideStudySpec, Tag("external")], Discriminator(_objective)
+]
+
+read_spec: TypeAdapter[StudySpec | OutsideStudySpec] = TypeAdapter(AnyStudySpec)
+"""Of a body, or of a row."""
