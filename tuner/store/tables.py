@@ -13,6 +13,10 @@
     tuner_schedule_runs  every due time of a schedule, and what came of it
     tuner_champions      the models that have stood for a schedule, and why each was taken
     tuner_deliveries     webhooks on their way, and those that arrived
+    tuner_tokens         who may come in, by the hashes of their secrets
+    tuner_sessions       browsers that have logged in with a token
+    tuner_audit          who asked for which change
+    tuner_idempotency_keys  requests that are not carried out a second time, with their answers
 
 Changing a table needs a migration in `migrations/versions`.
 """
@@ -25,11 +29,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 
 metadata = MetaData()
@@ -116,6 +123,12 @@ attempts = Table(
     Column("ended_at", _TIME),
     Column("outcome", String(16)),
     Column("detail", Text),
+    Column("build", JSON(none_as_null=True)),  # where it was trained, once it has told an epoch
+    # Of an outside worker: who it is, how often it was heard, and what the pruner made of the last value it measured.
+    Column("client_id", String(100)),
+    Column("renewals", Integer, nullable=False, default=0, server_default="0"),
+    Column("judged_step", Integer),
+    Column("should_stop", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 curves = Table(
@@ -238,4 +251,61 @@ deliveries = Table(
     Column("delivered_at", _TIME),
     Column("last_error", Text),
     Column("created_at", _TIME, nullable=False),
+)
+
+tokens = Table(
+    "tuner_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", _TIME, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    Column("expires_at", _TIME),
+    Column("revoked_at", _TIME),
+    Column("last_used_at", _TIME),
+    # A name is free again when its token is revoked.
+    Index(
+        "tuner_tokens_live",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+sessions = Table(
+    "tuner_sessions",
+    metadata,
+    Column("sha256", String(64), primary_key=True),  # of the cookie
+    Column("token_sha256", String(64), nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("expires_at", _TIME, nullable=False, index=True),
+)
+
+audit = Table(
+    "tuner_audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", _TIME, nullable=False, index=True),
+    Column("who", String(200), nullable=False, index=True),
+    Column("method", String(8), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("location", Text),
+    Column("request_id", String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+idempotency_keys = Table(
+    "tuner_idempotency_keys",
+    metadata,
+    Column("sha256", String(64), primary_key=True),  # of who asks for what, and the key
+    Column("request_sha256", String(64), nullable=False),
+    Column("created_at", _TIME, nullable=False, index=True),
+    Column("status", Integer),  # null within the transaction that claims the key, and never outside it
+    Column("headers", JSON(none_as_null=True)),
+    Column("body", LargeBinary),
 )
