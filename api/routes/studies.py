@@ -13,7 +13,7 @@ from api.problems import described
 from tuner.errors import Conflict, InvalidInput
 from tuner.specs.spec import Spec
 from tuner.specs.study import BudgetSpec, StudySpec
-from tuner.store import jobs, posting, studies
+from tuner.store import further_jobs, jobs, posting, studies
 from tuner.store.jobs import UNFINISHED, Job
 from tuner.store.studies import Study
 
@@ -80,17 +80,12 @@ def get_study(name: StudyName, connection: Reading) -> StudyStatus:
 def patch_study(name: StudyName, edit: BudgetEdit, connection: Writing) -> StudyStatus:
     """The running job follows within a second."""
     study = find_study(connection, name)
-    job = _job(study)
-    if study.spec is None or job.state not in UNFINISHED:
-        raise Conflict(f"only an unfinished study's budget can be edited, but {name!r} is {job.state}")
     try:
-        budget = BudgetSpec(**{**study.spec.budget.model_dump(), **edit.model_dump(exclude_unset=True)})
+        budget = BudgetSpec(**{**studies.own_spec(study).budget.model_dump(), **edit.model_dump(exclude_unset=True)})
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidInput(f"{first['loc'][0]}: {first['msg']}", tuple(first["loc"])) from error
-    spec = study.spec.model_copy(update={"budget": budget})
-    studies.write_spec(connection, study.id, spec)
-    jobs.set_total(connection, job, budget.n_trials + spec.promoted_epochs(spec.promotion))
+    further_jobs.edit_budget(connection, study, budget)
     return views.study_status(connection, find_study(connection, name))
 
 
@@ -153,8 +148,13 @@ def resume(name: StudyName, connection: Writing) -> StudyStatus:
     summary="Cancel a study",
 )
 def cancel(name: StudyName, connection: Writing) -> StudyStatus:
-    """Acts within 2 s; the trials that ran or waited end as FAIL with the reason `cancelled`."""
-    return _control(connection, name, jobs.cancel)
+    """Acts within 2 s; the trials that ran or waited end as FAIL with the reason `cancelled`. Further jobs that wait are
+    cancelled too."""
+    study = find_study(connection, name)
+    if _job(study).state not in UNFINISHED:
+        raise Conflict(f"only an unfinished study can be cancelled, but {name!r} is {_job(study).state}")
+    jobs.cancel_all(connection, study.id)
+    return views.study_status(connection, find_study(connection, name))
 
 
 def _control(connection: Connection, name: str, act: Any) -> StudyStatus:

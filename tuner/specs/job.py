@@ -8,14 +8,21 @@ from tuner.specs.spec import Spec
 from tuner.specs.study import PromotionSpec
 
 
-class SearchWork(Spec):
+class _Work(Spec):
+    queue: bool = Field(
+        False, description="wait for the study's unfinished job, if there is one, instead of being refused"
+    )
+    priority: int = Field(0, ge=-100, le=100, description="a higher one is started first")
+
+
+class SearchWork(_Work):
     """Search on, on the subset, up to a new total of trials."""
 
     kind: Literal["search"] = "search"
     n_trials: int = Field(ge=1, le=100_000, description='the new total, never "more"')
 
 
-class PromoteWork(Spec):
+class PromoteWork(_Work):
     """Promote the best of all trials anew; a value left out is the study's own."""
 
     kind: Literal["promote"] = "promote"
@@ -24,7 +31,7 @@ class PromoteWork(Spec):
     epochs: int | None = Field(None, ge=1, le=1000)
 
     def promotion(self, studys_own: PromotionSpec | None) -> PromotionSpec:
-        given = self.model_dump(exclude={"kind"}, exclude_none=True)
+        given = self.model_dump(include={"top_k", "max_seeds", "epochs"}, exclude_none=True)
         return (studys_own or PromotionSpec()).model_copy(update=given)
 
 

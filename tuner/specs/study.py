@@ -73,6 +73,7 @@ class CommonSpec(Spec):
     budget: BudgetSpec = BudgetSpec()
     warm_start: tuple[str, ...] = Field((), max_length=0, description="not yet: only an empty list is accepted")
     webhook: None = Field(None, description="not yet: only null is accepted")
+    priority: int = Field(0, ge=-100, le=100, description="of the study's first job: a higher one is started first")
     seed: int = Field(0, ge=0, lt=2**31)
     deterministic: Literal[False] = Field(False, description="not yet: only false is accepted")
 
@@ -97,6 +98,18 @@ class StudySpec(CommonSpec):
 
     def default(self) -> Hyperparameters:
         return self.search_space.default()
+
+    def default_params(self) -> dict[str, Any] | None:
+        """The default configuration as Optuna's parameters, or None where the space excludes it."""
+        return self.search_space.params(self.default())
+
+    def directions(self) -> list[StudyDirection]:
+        """Of each objective, the first one first."""
+        return [StudyDirection.MAXIMIZE for _ in self.objectives]
+
+    def last_step(self) -> int:
+        """The step of a trial's last report."""
+        return self.subset.epochs
 
     def promoted_epochs(self, promotion: PromotionSpec | None) -> int:
         """The epochs that this promotion trains, of the rung, the top k and the default configuration."""

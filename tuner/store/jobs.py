@@ -9,6 +9,8 @@ own monotonic clock, so no two clocks need to agree.
       │    (pause)      ▼  └─ claimed again when its runner died
       └──resume── paused
 
+Of one study's jobs at most one runs: a job waits for the earlier ones.
+
 The heartbeat also numbers the owner's transactions: one whose confirmation got lost on the way is known by it, and is not done
 twice.
 """
@@ -17,10 +19,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, insert, select, update
+from optuna.trial import TrialState
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, insert, select, update
 
 from tuner.errors import Conflict, LeaseLost
-from tuner.store import attempts, events, trials
+from tuner.store import attempts, events, revisions, trials
 from tuner.store.attempts import Outcome
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
@@ -81,7 +84,8 @@ def create_job(
     priority: int = 0,
     after_job_id: int | None = None,
 ) -> int:
-    """A queued job's id. It is claimed in the order of priority, then of creation, and not before `after_job_id` has ended."""
+    """A queued job's id. It is claimed in the order of priority, then of creation, and not before `after_job_id` has ended, nor
+    any earlier job of the same study."""
     values = {
         "study_id": study_id,
         "kind": kind,
@@ -139,7 +143,8 @@ def claim(engine: Engine, owner: str, expired: list[Job]) -> Lease | None:
 
 def _queue() -> Select[Any]:
     before = jobs.alias()
-    blocked = exists().where(before.c.id == jobs.c.after_job_id, before.c.state.in_(UNFINISHED))
+    earlier = (before.c.study_id == jobs.c.study_id) & (before.c.id < jobs.c.id)
+    blocked = exists().where((before.c.id == jobs.c.after_job_id) | earlier, before.c.state.in_(UNFINISHED))
     there = exists().where(studies.c.study_id == jobs.c.study_id, studies.c.deleted_at.is_(None))
     waiting = select(jobs).where(jobs.c.state == JobState.QUEUED, ~blocked, there)
     return waiting.order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
@@ -160,8 +165,10 @@ def _take(connection: Connection, job: Job, owner: str) -> bool:
         "attempt": job.attempt + 1,
         "stalled": job.stalled + 1 if lost else job.stalled,
         "heartbeat": job.heartbeat + 1,
-        "started_at": job.started_at or now(),
     }
+    if job.started_at is None:
+        failed = trials.count_states(connection, [job.study_id])[job.study_id].get(TrialState.FAIL, 0)
+        values |= {"started_at": now(), "failed_before": failed}
     if connection.execute(update(jobs).where(_unchanged(job)).values(values)).rowcount != 1:
         return False
     reason = {"reason": "its runner was lost"} if lost else {}
@@ -243,16 +250,17 @@ def end_job(
     events.record(connection, lease.study_id, lease.job_id, "job", state=state, **reason)
 
 
-def set_total(connection: Connection, job: Job, total: int) -> None:
-    """The job's new amount of work, after its budget was edited."""
-    connection.execute(update(jobs).where(jobs.c.id == job.id).values(progress_total=total))
-
-
 def set_priority(connection: Connection, job: Job, priority: int) -> None:
     """The order among waiting jobs; what runs goes on."""
     if job.state in ENDED:
         raise Conflict(f"only an unfinished job has a priority, but job {job.id} is {job.state}")
     connection.execute(update(jobs).where(jobs.c.id == job.id).values(priority=priority))
+
+
+def unfinished_jobs(connection: Connection, study_id: int) -> list[Job]:
+    """The study's jobs that have not ended, the first one, which may run, before those that wait for it."""
+    unfinished = select(jobs).where(jobs.c.study_id == study_id, jobs.c.state.in_(UNFINISHED))
+    return list(connection.execute(unfinished.order_by(jobs.c.id)).all())
 
 
 def pause(connection: Connection, job: Job) -> None:
@@ -280,18 +288,31 @@ def cancel(connection: Connection, job: Job) -> None:
     if job.state == JobState.RUNNING:
         _ask(connection, job, JobRequest.CANCEL)
     elif job.state in (JobState.QUEUED, JobState.PAUSED):
-        _fail_unfinished(connection, job.study_id, Outcome.CANCELLED)
         _move(connection, job, JobState.CANCELLED, stop_reason="cancelled", finished_at=now())
+        earlier = [other for other in unfinished_jobs(connection, job.study_id) if other.id < job.id]
+        if not earlier:  # whose trials they would be
+            _fail_unfinished(connection, job.study_id, Outcome.CANCELLED)
     else:
         raise Conflict(f"only an unfinished job can be cancelled, but job {job.id} is {job.state}")
 
 
+def cancel_all(connection: Connection, study_id: int) -> None:
+    """Cancel every job of the study that has not ended, those that wait first, so that none of them starts meanwhile."""
+    for job in reversed(unfinished_jobs(connection, study_id)):
+        cancel(connection, job)
+
+
 def retry(connection: Connection, job: Job) -> None:
-    """A failed or cancelled job is queued again, with its whole time before it; what it has finished stays finished."""
+    """A failed or cancelled job is queued again, with its whole time and all of `max_failed` before it; what it has finished
+    stays finished."""
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise Conflict(f"only a failed or cancelled job can be retried, but job {job.id} is {job.state}")
-    values = {"stop_reason": None, "error": None, "stalled": 0, "elapsed_seconds": 0.0, "finished_at": None}
-    _move(connection, job, JobState.QUEUED, **values)
+    values = {"stop_reason": None, "error": None, "stalled": 0, "elapsed_seconds": 0.0}
+    _move(connection, job, JobState.QUEUED, started_at=None, finished_at=None, **values)
+    revisions.lock(connection, job.study_id)
+    newest = connection.execute(select(func.max(jobs.c.id)).where(jobs.c.study_id == job.study_id)).scalar_one()
+    if newest != job.id:
+        raise Conflict(f"only a study's newest job can be retried, but job {job.id} was followed by job {newest}")
 
 
 def _move(connection: Connection, job: Job, state: JobState, **values: Any) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.study import StudyDirection
-from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, case, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.errors import Conflict, NotFound
@@ -21,7 +21,7 @@ DELETED_PREFIX = "deleted/"
 
 @dataclass(frozen=True)
 class Study:
-    """`spec` and `job` are None for a foreign study; `job` is the newest one."""
+    """`spec` and `job` are None for a foreign study; `job` is the one it is at: the first unfinished one, else the newest."""
 
     id: int
     name: str
@@ -48,7 +48,7 @@ def create_study(
         "created_at": now(),
     }
     connection.execute(insert(studies).values(values))
-    return job_rows.create_job(connection, study_id, "search", total, after_job_id=after_job_id)
+    return job_rows.create_job(connection, study_id, "search", total, priority=spec.priority, after_job_id=after_job_id)
 
 
 def find_study(connection: Connection, name: str) -> Study | None:
@@ -63,6 +63,13 @@ def find_study(connection: Connection, name: str) -> Study | None:
 def find_study_by_id(connection: Connection, study_id: int) -> Study | None:
     row = connection.execute(_query().where(trials.STUDIES.c.study_id == study_id)).one_or_none()
     return None if row is None else _study(connection, row)
+
+
+def own_spec(study: Study) -> StudySpec:
+    """What was asked for. Raises Conflict for a foreign study."""
+    if study.spec is None:
+        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
+    return study.spec
 
 
 def name_of(connection: Connection, study_id: int) -> str:
@@ -141,8 +148,10 @@ def _query() -> Select[Any]:
 def _study(connection: Connection, row: Row[Any]) -> Study:
     job = None
     if row.spec is not None:
-        newest = select(func.max(jobs.c.id)).where(jobs.c.study_id == row.study_id).scalar_subquery()
-        job = connection.execute(select(jobs).where(jobs.c.id == newest)).one_or_none()
+        unfinished = case((jobs.c.state.in_(job_rows.UNFINISHED), jobs.c.id))
+        current = func.coalesce(func.min(unfinished), func.max(jobs.c.id))
+        chosen = select(current).where(jobs.c.study_id == row.study_id).scalar_subquery()
+        job = connection.execute(select(jobs).where(jobs.c.id == chosen)).one_or_none()
     return Study(
         id=row.study_id,
         name=row.study_name,

@@ -1,0 +1,81 @@
+"""Further work on a study that is there: the one road by which it gets a second job, and by which its budget is edited."""
+
+from sqlalchemy import Connection, update
+
+from tuner.errors import Conflict, InvalidInput
+from tuner.specs.job import PromoteWork, SearchWork, read_work
+from tuner.specs.study import BudgetSpec, StudySpec
+from tuner.store import jobs, revisions, studies, trials
+from tuner.store.jobs import ENDED
+from tuner.store.studies import Study
+from tuner.store.tables import jobs as job_rows
+
+
+def queue_job(connection: Connection, study_id: int, work: SearchWork | PromoteWork) -> int:
+    """The id of a job that does `work` on the study, once every earlier job of the study has ended.
+
+    Raises Conflict where the study is foreign, where a job of it has not ended and `work.queue` is not set, or where there is
+    nothing to promote; InvalidInput where the new total of trials is no more than the study has or will have.
+    """
+    revisions.lock(connection, study_id)
+    study = studies.find_study_by_id(connection, study_id)
+    assert study is not None
+    spec, job = studies.own_spec(study), study.job
+    assert job is not None
+    waits = job.state not in ENDED
+    if waits and not work.queue:
+        rule = "a study's next job needs its last one to have ended, or `queue` to be set"
+        raise Conflict(f"{rule}, but job {job.id} of {study.name!r} is {job.state}")
+    match work:
+        case SearchWork():
+            _check_total(connection, study_id, work.n_trials, spec.budget.n_trials if waits else 0)
+            total = work.n_trials
+        case PromoteWork():
+            if not waits and not trials.best_trials(connection, study_id, study.minimize, 1):
+                raise Conflict(f"promotion needs a trial that is COMPLETE and not void, but {study.name!r} has none")
+            total = trials.count_trials(connection, study_id) + spec.promoted_epochs(work.promotion(spec.promotion))
+    return jobs.create_job(
+        connection,
+        study_id,
+        work.kind,
+        total,
+        work=work.model_dump(mode="json"),
+        priority=work.priority,
+        after_job_id=job.id if waits else None,
+    )
+
+
+def _check_total(connection: Connection, study_id: int, n_trials: int, coming: int) -> None:
+    """`coming`: the total of the job that is under way."""
+    present = trials.count_trials(connection, study_id)
+    if n_trials <= max(present, coming):
+        has = f"has {present} trials" + (f" and goes on to {coming}" if coming > present else "")
+        rule = "n_trials is the new total, and must be more than the study has"
+        raise InvalidInput(f"{rule}, but got {n_trials} where it {has}", ("n_trials",))
+
+
+def edit_budget(connection: Connection, study: Study, budget: BudgetSpec) -> None:
+    """The study's budget from now on; its job, which has not ended, follows within a second."""
+    spec, job = studies.own_spec(study), study.job
+    if job is None or job.state in ENDED:
+        raise Conflict(f"only an unfinished study's budget can be edited, but {study.name!r} is {job and job.state}")
+    spec = spec.model_copy(update={"budget": budget})
+    work = None if job.work is None else read_work.validate_python(job.work)
+    values: dict[str, object] = {}
+    if work is None:
+        values = {"progress_total": budget.n_trials + spec.promoted_epochs(spec.promotion)}
+    elif isinstance(work, SearchWork):
+        work = work.model_copy(update={"n_trials": budget.n_trials})
+        values = {"progress_total": budget.n_trials, "work": work.model_dump(mode="json")}
+    if values:
+        connection.execute(update(job_rows).where(job_rows.c.id == job.id).values(values))
+    studies.write_spec(connection, study.id, spec)
+
+
+def begin(connection: Connection, study: Study, work: SearchWork | PromoteWork | None) -> StudySpec:
+    """The study's spec as the job that begins, or goes on, is to work by it: a search raises the study's total to its own."""
+    spec = studies.own_spec(study)
+    if isinstance(work, SearchWork) and work.n_trials > spec.budget.n_trials:
+        spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"n_trials": work.n_trials})})
+        studies.write_spec(connection, study.id, spec)
+    return spec

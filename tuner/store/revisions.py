@@ -1,0 +1,28 @@
+"""The revision of a study: raised by whoever but its job changes its trials or queues work on it.
+
+Whoever is about to do so locks it first, and the study's job looks at it, under the same lock, before it starts a trial; so no two
+of them take one trial number. A transaction that also changes a row of `tuner_jobs` does that before, as the job itself does:
+in the other order the two could wait for one another.
+"""
+
+from sqlalchemy import Connection, select, update
+
+from tuner.store.tables import studies
+
+
+def lock(connection: Connection, study_id: int) -> int:
+    """The revision; until this write transaction ends, nobody else raises it. SQLite locks the whole file anyway."""
+    query = select(studies.c.revision).where(studies.c.study_id == study_id).with_for_update(key_share=True)
+    return int(connection.execute(query).scalar_one())
+
+
+def read(connection: Connection, study_id: int) -> int:
+    """0 for a foreign study."""
+    query = select(studies.c.revision).where(studies.c.study_id == study_id)
+    return int(connection.execute(query).scalar_one_or_none() or 0)
+
+
+def raise_revision(connection: Connection, study_id: int) -> None:
+    """The study's job reads its trials again before it starts another."""
+    ours = update(studies).where(studies.c.study_id == study_id)
+    connection.execute(ours.values(revision=studies.c.revision + 1))
