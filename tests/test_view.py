@@ -4,6 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import StudySpec
 from tuner.stages.view import View
 
@@ -29,13 +30,13 @@ def spec(**changes: object) -> StudySpec:
     return StudySpec.model_validate({"name": "a", "pruner": {"kind": "none"}, **changes})
 
 
-def score(view: View, number: int) -> float:
+def score(view: View[Hyperparameters], number: int) -> float:
     """A toy objective: wide nets with little dropout are good."""
     params = view.trial(number).params
     return float(params.get("width", 32)) / 512 - float(params.get("dropout", 0.0))
 
 
-def run(view: View, n: int) -> View:
+def run(view: View[Hyperparameters], n: int) -> View[Hyperparameters]:
     while len(view) < n or view.waiting():
         asked = view.ask()
         assert asked is not None

@@ -145,11 +145,10 @@ class OutsideSpace(RootModel[Mapping[Name, OutsideDimension]]):
         counts = {name: dimension.count() for name, dimension in self.root.items()}
         if None in counts.values() or math.prod(counts[name] or 1 for name in parents) > MAX_GRID:
             return None
-        total = sum(
+        return sum(
             math.prod(counts[name] or 1 for name, d in self.root.items() if name not in chosen and d.applies(chosen))
             for chosen in self._combinations(parents)
         )
-        return total
 
     def _combinations(self, parents: list[str]) -> Iterator[dict[str, Scalar]]:
         """Every way in which the dimensions that others depend on can be set; those that do not apply are left out."""

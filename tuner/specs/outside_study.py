@@ -7,12 +7,12 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from tuner.specs.outside_space import OutsideSpace
 from tuner.specs.spec import Spec
-from tuner.specs.study import CommonSpec, StudySpec, check_grid
+from tuner.specs.study import CommonSpec, Direction, StudySpec, check_grid
 
 
 class OutsideObjective(Spec):
     metric: str = Field("value", pattern=r"^[^\s/]{1,100}$")
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Direction = "maximize"
 
 
 class OutsideStudySpec(CommonSpec):
@@ -42,6 +42,16 @@ class OutsideStudySpec(CommonSpec):
         if self.sampler.kind == "grid":
             check_grid(self.search_space.continuous(), self.search_space.size())
         return self
+
+    def default_params(self) -> None:
+        """There is no configuration that would be anybody's default."""
+
+    def directions(self) -> list[Direction]:
+        """Of each objective, the first one first."""
+        return [objective.direction for objective in self.objectives]
+
+    def last_step(self) -> None:
+        """Only the worker knows it."""
 
 
 def _objective(body: Any) -> str:

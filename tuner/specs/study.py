@@ -1,14 +1,17 @@
 """The description of a tuning problem: the body of `POST /v1/studies`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
+from tuner.specs.webhook import Webhook
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["mnist-quick"])]
+
+Direction = Literal["maximize", "minimize"]
 
 
 class ObjectiveSpec(Spec):
@@ -72,7 +75,7 @@ class CommonSpec(Spec):
     pruner: PrunerSpec = PrunerSpec()
     budget: BudgetSpec = BudgetSpec()
     warm_start: tuple[str, ...] = Field((), max_length=0, description="not yet: only an empty list is accepted")
-    webhook: None = Field(None, description="not yet: only null is accepted")
+    webhook: Webhook | None = Field(None, description="told when a job has ended; a URL alone has the default events")
     priority: int = Field(0, ge=-100, le=100, description="of the study's first job: a higher one is started first")
     seed: int = Field(0, ge=0, lt=2**31)
     deterministic: Literal[False] = Field(False, description="not yet: only false is accepted")
@@ -103,9 +106,9 @@ class StudySpec(CommonSpec):
         """The default configuration as Optuna's parameters, or None where the space excludes it."""
         return self.search_space.params(self.default())
 
-    def directions(self) -> list[StudyDirection]:
+    def directions(self) -> list[Direction]:
         """Of each objective, the first one first."""
-        return [StudyDirection.MAXIMIZE for _ in self.objectives]
+        return [objective.direction for objective in self.objectives]
 
     def last_step(self) -> int:
         """The step of a trial's last report."""

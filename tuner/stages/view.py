@@ -6,7 +6,7 @@ loaded again goes on as it would have gone on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import optuna
@@ -24,8 +24,8 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import StudySpec
+from tuner.specs.search_space import Suggests
+from tuner.specs.study import Direction, PrunerSpec, SamplerSpec
 
 STARTUP_TRIALS = 15
 FIRST_JUDGED_EPOCH = 2
@@ -45,23 +45,55 @@ class Grid(BruteForceSampler):
         """Optuna's stops the study here, which only `Study.optimize` allows."""
 
 
+P = TypeVar("P")
+"""A point of the space: `Hyperparameters`, or whatever else can be compared."""
+
+
+class Space(Protocol[P]):
+    def suggest(self, trial: Suggests) -> P: ...
+    def restore(self, params: Mapping[str, Any]) -> P: ...
+    def size(self) -> int | None: ...
+
+
+class Searchable(Protocol[P]):
+    """As much of a study's spec as its search needs."""
+
+    @property
+    def search_space(self) -> Space[P]: ...
+    @property
+    def sampler(self) -> SamplerSpec: ...
+    @property
+    def pruner(self) -> PrunerSpec: ...
+    @property
+    def seed(self) -> int: ...
+
+    def directions(self) -> list[Direction]:
+        """Of each objective."""
+
+    def default_params(self) -> dict[str, Any] | None:
+        """Trial 0, or None where the space has no such point."""
+
+    def last_step(self) -> int | None:
+        """The step of a trial's last report, or None where nobody knows it."""
+
+
 @dataclass(frozen=True)
-class Asked:
+class Asked(Generic[P]):
     number: int
-    hyperparameters: Hyperparameters
+    hyperparameters: P
 
 
-class View:
+class View(Generic[P]):
     """`trials` are all the study's trials in the order of their numbers, as the database has them."""
 
-    def __init__(self, spec: StudySpec, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
+    def __init__(self, spec: Searchable[P], trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
         self._spec = spec
         self._space = spec.search_space
         self._size = self._space.size()
         self._pruner = make_pruner(spec)
         self._fill(trials, study_attributes)
         self._seen = {p for t in trials if t.state != TrialState.WAITING and (p := self._restore(t)) is not None}
-        self.default_params = self._space.params(spec.default())
+        self.default_params = spec.default_params()
         if not trials and self.default_params is not None:
             self._study.enqueue_trial(self.default_params)
 
@@ -81,10 +113,12 @@ class View:
         """Whether every point of a finite space has been tried or is being tried."""
         return self._size is not None and len(self._seen) >= self._size
 
-    def ask(self) -> Asked | None:
+    def ask(self) -> Asked[P] | None:
         """The next trial, RUNNING from now on: a WAITING one if there is any, else a new point; None if all are tried."""
-        if self.waiting():
-            return self._pop()
+        return self._pop() if self.waiting() else self.draw()
+
+    def draw(self) -> Asked[P] | None:
+        """A new trial, RUNNING from now on, at a point that was not tried; None if all are tried."""
         if self.exhausted():
             return None
         for attempt in range(MAX_DUPLICATES):
@@ -125,21 +159,22 @@ class View:
     def _fill(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
         self._storage = InMemoryStorage()
         # A fixed name: Hyperband hashes it, and a study must not depend on what it is called.
-        self._study_id = self._storage.create_new_study([StudyDirection.MAXIMIZE], "view")
+        directions = [StudyDirection[direction.upper()] for direction in self._spec.directions()]
+        self._study_id = self._storage.create_new_study(directions, "view")
         for key, value in study_attributes.items():
             self._storage.set_study_system_attr(self._study_id, key, value)
         for trial in trials:
             self._storage.create_new_trial(self._study_id, template_trial=trial)
         self._study = optuna.load_study(study_name="view", storage=self._storage, pruner=self._pruner)
 
-    def _pop(self) -> Asked:
+    def _pop(self) -> Asked[P]:
         self._study.sampler = make_sampler(self._spec, len(self), 0)
         trial = self._study.ask()
         point = self._space.suggest(trial)
         self._seen.add(point)
         return Asked(trial.number, point)
 
-    def _draw(self, sampler: BaseSampler) -> Asked | None:
+    def _draw(self, sampler: BaseSampler) -> Asked[P] | None:
         """A new trial by `sampler`, or None, and no trial, where its point was tried before."""
         before = self.trials()
         self._study.sampler = sampler
@@ -151,7 +186,7 @@ class View:
         self._seen.add(point)
         return Asked(trial.number, point)
 
-    def _restore(self, trial: FrozenTrial) -> Hyperparameters | None:
+    def _restore(self, trial: FrozenTrial) -> P | None:
         try:
             return self._space.restore(trial.params)
         except (KeyError, ValueError):
@@ -166,7 +201,7 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
 
 
-def make_sampler(spec: StudySpec, number: int, attempt: int) -> BaseSampler:
+def make_sampler(spec: Searchable[Any], number: int, attempt: int) -> BaseSampler:
     """The sampler for trial `number`; `attempt` counts the points for it that turned out to be known."""
     seed = derive_seed(spec.seed, number, attempt)
     independent = RandomSampler(
@@ -200,16 +235,16 @@ def make_sampler(spec: StudySpec, number: int, attempt: int) -> BaseSampler:
             )
 
 
-def make_pruner(spec: StudySpec) -> BasePruner:
-    """The pruner; its resource is the epoch, counted from 1.
+def make_pruner(spec: Searchable[Any]) -> BasePruner:
+    """The pruner; its resource is the step: of our nets the epoch, counted from 1.
 
     None of them judges the first epoch, which says more about how fast a net starts than about how far it gets.
     """
-    epochs = spec.subset.epochs
-    first = min(FIRST_JUDGED_EPOCH, epochs)
+    last = spec.last_step()
+    first = FIRST_JUDGED_EPOCH if last is None else min(FIRST_JUDGED_EPOCH, last)
     match spec.pruner.kind:
         case "hyperband":
-            return HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=REDUCTION_FACTOR)
+            return HyperbandPruner(min_resource=first, max_resource=last or "auto", reduction_factor=REDUCTION_FACTOR)
         case "successive_halving":
             return SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION_FACTOR)
         case "median":
