@@ -149,12 +149,12 @@ def test_a_released_trial_keeps_number_and_parameters(engine: Engine) -> None:
             ids.append(trials.start_trial(connection, job.study_id, view.trial(asked.number)))
         attempts.open_attempt(connection, ids[0], job.study_id, job_id, 1)
         trials.add_reports(connection, [(ids[0], 1, 0.5)])
-        attempts.release_interrupted(connection, job.study_id, attempts.Outcome.PAUSED)
+        attempts.release_interrupted(connection, job.study_id, attempts.Ending.PAUSED)
         mine, foreign = trials.load_trials(connection, job.study_id)
         assert (mine.state, mine.params, mine.intermediate_values) == (TrialState.WAITING, view.trial(0).params, {})
         assert foreign.state is TrialState.RUNNING
         [attempt] = attempts.load_attempts(connection, ids[0])
-        assert (attempt.outcome, attempt.job_id) == (attempts.Outcome.PAUSED, job_id)
+        assert (attempt.outcome, attempt.job_id) == (attempts.Ending.PAUSED, job_id)
 
 
 @pytest.mark.parametrize("sort", ["number", "-number", "value", "-value"])

@@ -12,7 +12,7 @@ from tuner.stages.promotion import promote
 from tuner.stages.search import search
 from tuner.stages.verdict import judge
 from tuner.store import attempts, jobs
-from tuner.store.attempts import Outcome
+from tuner.store.attempts import Ending
 from tuner.store.jobs import JobRequest, JobState
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def coordinate(job: RunningJob) -> None:
 
 def _stages(job: RunningJob) -> str:
     """Go through the stages of the job's kind; answers why it stopped."""
-    job.write(lambda connection: attempts.release_interrupted(connection, job.study_id, Outcome.RUNNER_LOST))
+    job.write(lambda connection: attempts.release_interrupted(connection, job.study_id, Ending.RUNNER_LOST))
     if isinstance(job.work, PromoteWork):
         return _promote(job, "promoted")
     return _promote(job, search(job))

@@ -29,7 +29,7 @@ from tuner.stages.job import MAX_KILLED, JobFailed, RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import View, derive_seed
 from tuner.store import attempts, jobs, trials
-from tuner.store.attempts import LOST_WORKER, Outcome
+from tuner.store.attempts import LOST_WORKER, Ending
 
 logger = logging.getLogger(__name__)
 
@@ -174,21 +174,21 @@ class _Search:
                 self._epoch(event.key, running, record)
                 return
             case Trained() if running.last is not None and not running.pruned:
-                self._tell(running, TrialState.COMPLETE, Outcome.COMPLETE, value=running.last.validation_accuracy)
+                self._tell(running, TrialState.COMPLETE, Ending.COMPLETE, value=running.last.validation_accuracy)
             case Trained() | Stopped():
-                self._tell(running, TrialState.PRUNED, Outcome.PRUNER)
+                self._tell(running, TrialState.PRUNED, Ending.PRUNER)
             case Diverged(epoch=epoch, reason=reason):
                 # The NaN ranks the trial last for the sampler, which would take an earlier epoch's value otherwise.
                 self._view.report(running.number, epoch, math.nan)
-                self._tell(running, TrialState.PRUNED, Outcome.DIVERGED, reason)
+                self._tell(running, TrialState.PRUNED, Ending.DIVERGED, reason)
             case OutOfMemory(detail=detail):
-                self._tell(running, TrialState.FAIL, Outcome.OUT_OF_MEMORY, detail)
+                self._tell(running, TrialState.FAIL, Ending.OUT_OF_MEMORY, detail)
             case Lost(why="time_limit", detail=detail):
-                self._tell(running, TrialState.FAIL, Outcome.TIME_LIMIT, detail)
+                self._tell(running, TrialState.FAIL, Ending.TIME_LIMIT, detail)
             case Lost(why=why, detail=detail):
-                self._lose(running, Outcome(why), detail)
+                self._lose(running, Ending(why), detail)
             case Crashed(traceback=traceback):
-                self._tell(running, TrialState.FAIL, Outcome.ERROR, traceback)
+                self._tell(running, TrialState.FAIL, Ending.ERROR, traceback)
         del self._running[event.key]
 
     def _epoch(self, key: str, running: _Running, record: EpochRecord) -> None:
@@ -207,7 +207,7 @@ class _Search:
         self,
         running: _Running,
         state: TrialState,
-        outcome: Outcome,
+        outcome: Ending,
         detail: str | None = None,
         value: float | None = None,
     ) -> None:
@@ -229,7 +229,7 @@ class _Search:
         self._write(end)
         logger.info("trial %d of %s: %s", running.number, self._job.name, outcome)
 
-    def _lose(self, running: _Running, outcome: Outcome, detail: str) -> None:
+    def _lose(self, running: _Running, outcome: Ending, detail: str) -> None:
         """The worker was killed: the trial waits under its own number, unless this has happened too often."""
         trial_id = running.trial_id
         lost = self._job.read(lambda connection: attempts.count_outcomes(connection, trial_id, LOST_WORKER)) + 1

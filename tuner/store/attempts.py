@@ -11,7 +11,7 @@ from tuner.store.clock import now
 from tuner.store.tables import attempts, curves
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """How an attempt ended, and with its last attempt the trial, whose `reason` it is then.
 
     The trial runs again, under its number and with its hyperparameters and seed, after `killed` and `out_of_memory` by the kernel
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
     RUNNER_LOST = "runner_lost"
 
 
-LOST_WORKER = (Outcome.KILLED, Outcome.OUT_OF_MEMORY)
+LOST_WORKER = (Ending.KILLED, Ending.OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Attempt:
     job_id: int
     started_at: str
     ended_at: str | None
-    outcome: Outcome | None
+    outcome: Ending | None
     detail: str | None
 
 
@@ -53,12 +53,12 @@ def open_attempt(connection: Connection, trial_id: int, study_id: int, job_id: i
     connection.execute(insert(attempts).values(values))
 
 
-def close_attempt(connection: Connection, trial_id: int, outcome: Outcome, detail: str | None = None) -> None:
+def close_attempt(connection: Connection, trial_id: int, outcome: Ending, detail: str | None = None) -> None:
     still_open = (attempts.c.trial_id == trial_id) & attempts.c.ended_at.is_(None)
     connection.execute(update(attempts).where(still_open).values(outcome=outcome, detail=detail, ended_at=now()))
 
 
-def release(connection: Connection, trial_ids: Sequence[int], outcome: Outcome, detail: str | None = None) -> None:
+def release(connection: Connection, trial_ids: Sequence[int], outcome: Ending, detail: str | None = None) -> None:
     """Set trials that were interrupted back to WAITING, their curves forgotten and their attempts closed."""
     if not trial_ids:
         return
@@ -68,17 +68,17 @@ def release(connection: Connection, trial_ids: Sequence[int], outcome: Outcome, 
         close_attempt(connection, trial_id, outcome, detail)
 
 
-def release_interrupted(connection: Connection, study_id: int, outcome: Outcome) -> None:
+def release_interrupted(connection: Connection, study_id: int, outcome: Ending) -> None:
     """`release` every trial of the study whose attempt is open. RUNNING trials of other programs are left alone."""
     release(connection, _open_ids(connection, study_id), outcome)
 
 
-def close_open(connection: Connection, study_id: int, outcome: Outcome) -> None:
+def close_open(connection: Connection, study_id: int, outcome: Ending) -> None:
     for trial_id in _open_ids(connection, study_id):
         close_attempt(connection, trial_id, outcome)
 
 
-def count_outcomes(connection: Connection, trial_id: int, outcomes: Collection[Outcome]) -> int:
+def count_outcomes(connection: Connection, trial_id: int, outcomes: Collection[Ending]) -> int:
     query = select(func.count()).where(attempts.c.trial_id == trial_id, attempts.c.outcome.in_(outcomes))
     return int(connection.execute(query).scalar_one())
 
@@ -91,7 +91,7 @@ def load_attempts(connection: Connection, trial_id: int) -> list[Attempt]:
             job_id=row.job_id,
             started_at=row.started_at,
             ended_at=row.ended_at,
-            outcome=None if row.outcome is None else Outcome(row.outcome),
+            outcome=None if row.outcome is None else Ending(row.outcome),
             detail=row.detail,
         )
         for row in rows

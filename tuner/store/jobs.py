@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exi
 
 from tuner.errors import Conflict, LeaseLost
 from tuner.store import attempts, events, revisions, trials
-from tuner.store.attempts import Outcome
+from tuner.store.attempts import Ending
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
 from tuner.store.tables import jobs, studies
@@ -191,7 +191,7 @@ def _give_up(connection: Connection, job: Job) -> None:
         "finished_at": now(),
     }
     if connection.execute(update(jobs).where(_unchanged(job)).values(values)).rowcount == 1:
-        _fail_unfinished(connection, job.study_id, Outcome.FAILED)
+        _fail_unfinished(connection, job.study_id, Ending.FAILED)
         events.record(connection, job.study_id, job.id, "job", state=JobState.FAILED, reason="no_progress")
 
 
@@ -232,9 +232,9 @@ def end_job(
 ) -> None:
     """Give the job back in `state`: no trial of its stays RUNNING; a job that failed or was cancelled has none WAITING."""
     if state in (JobState.FAILED, JobState.CANCELLED):
-        _fail_unfinished(connection, lease.study_id, Outcome(state))
+        _fail_unfinished(connection, lease.study_id, Ending(state))
     else:
-        interrupted = Outcome.PAUSED if state == JobState.PAUSED else Outcome.RUNNER_ENDED
+        interrupted = Ending.PAUSED if state == JobState.PAUSED else Ending.RUNNER_ENDED
         attempts.release_interrupted(connection, lease.study_id, interrupted)
     values = {
         "state": state,
@@ -291,7 +291,7 @@ def cancel(connection: Connection, job: Job) -> None:
         _move(connection, job, JobState.CANCELLED, stop_reason="cancelled", finished_at=now())
         earlier = [other for other in unfinished_jobs(connection, job.study_id) if other.id < job.id]
         if not earlier:  # whose trials they would be
-            _fail_unfinished(connection, job.study_id, Outcome.CANCELLED)
+            _fail_unfinished(connection, job.study_id, Ending.CANCELLED)
     else:
         raise Conflict(f"only an unfinished job can be cancelled, but job {job.id} is {job.state}")
 
@@ -307,7 +307,7 @@ def retry(connection: Connection, job: Job) -> None:
     stays finished."""
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise Conflict(f"only a failed or cancelled job can be retried, but job {job.id} is {job.state}")
-    values = {"stop_reason": None, "error": None, "stalled": 0, "elapsed_seconds": 0.0}
+    values = {"stage": None, "stop_reason": None, "error": None, "stalled": 0, "elapsed_seconds": 0.0}
     _move(connection, job, JobState.QUEUED, started_at=None, finished_at=None, **values)
     revisions.lock(connection, job.study_id)
     newest = connection.execute(select(func.max(jobs.c.id)).where(jobs.c.study_id == job.study_id)).scalar_one()
@@ -330,7 +330,7 @@ def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
         raise Conflict(f"job {job.id} is not {job.state} any more; read it again")
 
 
-def _fail_unfinished(connection: Connection, study_id: int, reason: Outcome) -> None:
+def _fail_unfinished(connection: Connection, study_id: int, reason: Ending) -> None:
     attempts.close_open(connection, study_id, reason)
     unfinished = trials.unfinished_ids(connection, study_id)
     trials.fail_trials(connection, unfinished, reason)
