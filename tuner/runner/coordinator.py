@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from tuner.errors import LeaseLost, Unavailable
 from tuner.specs.job import PromoteWork
-from tuner.stages.job import JobFailed, JobInterrupted, RunningJob
+from tuner.stages.job import RunningJob
+from tuner.stages.leased_job import JobFailed, JobInterrupted
 from tuner.stages.promotion import promote
 from tuner.stages.search import search
 from tuner.stages.verdict import judge
@@ -34,7 +35,8 @@ def coordinate(job: RunningJob) -> None:
         finally:
             job.stop_all()
     except JobInterrupted as interruption:
-        _end(job, GIVEN_BACK[interruption.request], interruption.request and "cancelled")
+        cancelled = interruption.request is JobRequest.CANCEL
+        _end(job, GIVEN_BACK[interruption.request], "cancelled" if cancelled else None)
     except (LeaseLost, Unavailable):
         raise
     except JobFailed as failure:
