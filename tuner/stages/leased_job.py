@@ -65,6 +65,8 @@ class LeasedJob(Generic[S]):
     """Of a further job; None: the study's first, which does all that the spec asks for."""
     elapsed_before: float = 0.0
     """Seconds that earlier attempts of this job have run."""
+    failed_before: int = 0
+    """FAIL trials that the study had when the job was begun or retried; they do not count against `max_failed`."""
     progress: Progress = field(default=Progress("search", 0, 0, None))
 
     def __post_init__(self) -> None:
