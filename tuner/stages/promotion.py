@@ -13,7 +13,7 @@ from tuner.specs.study import PromotionSpec
 from tuner.stages import progress
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
-from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
+from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.rung import Candidate, climb, fit
 from tuner.store import trials
 from tuner.store.runs import Run, RunState
@@ -52,8 +52,7 @@ def _retrain(
 ) -> list[Run]:
     validation_count = job.dataset.train_count - job.train_count
     data = DataSlice(job.dataset.folder, (0, job.train_count), (0, validation_count), "validation")
-    seeds = stage_seeds(job.spec.seed, "promotion")
-    plan = Plan("promotion", data, promotion.epochs, decay=True, keep_weights=True, seeds=seeds)
+    plan = Plan("promotion", data, promotion.epochs, decay=True, keep_weights=True)
     share = min(1.0, job.spec.subset.train / job.train_count)
     wanted = promotion.top_k
     while True:

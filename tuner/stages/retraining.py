@@ -37,34 +37,56 @@ CHECKPOINT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Contender:
-    """`name` is `default`, or `trial-<number>` of the search."""
+    """`name` is `default`, or `trial-<number>` of the search; in a challenge `champion` or `challenger`."""
 
     name: str
     hyperparameters: Hyperparameters
+    epochs: int | None = None
+    """None: the plan's."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the contenders of a stage are trained: all alike, and with the same seed."""
+    """How the contenders of a stage are trained: on the same images and with the same seeds, one run for each."""
 
     stage: Stage
     data: DataSlice
     epochs: int
     decay: bool
     keep_weights: bool
+    seeds: tuple[int, ...] = ()
+    """Empty: one, the stage's own."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    contender: Contender
+    seed: int
+    epochs: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.contender.name, self.seed
 
 
 @dataclass
 class _Running:
     run_id: int
-    contender: Contender
+    entry: _Entry
     last: EpochRecord | None = None
+
+
+def stage_seeds(study_seed: int, stage: Stage, count: int = 1) -> tuple[int, ...]:
+    """The first `count` seeds of a study's stage; those of other stages and of the trials are unrelated."""
+    return tuple(derive_seed(study_seed, *stage.encode(), *([k] if k else [])) for k in range(count))
 
 
 def retrain(
     job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None] = lambda _epochs: None
 ) -> list[Run]:
-    """Train every contender that has no ended run yet, in the given order; answers all runs of the stage.
+    """Train every contender with every seed, in the given order, where no run of them has ended yet; answers the stage's runs.
+
+    All contenders have had the first seed before the second one begins.
 
     `show` is told the epochs trained so far. A job's time limit ends the runs that are under way without a row's being lost.
     """
@@ -76,12 +98,13 @@ class _Retraining:
         self, job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None]
     ) -> None:
         self._job, self._plan, self._show = job, plan, show
-        ended = {run.contender for run in self._load() if run.state != RunState.RUNNING}
-        self._waiting = deque(contender for contender in contenders if contender.name not in ended)
-        self._epochs = plan.epochs * (len(contenders) - len(self._waiting))
+        ended = {(run.contender, run.seed) for run in self._load() if run.state != RunState.RUNNING}
+        self._seeds = plan.seeds or stage_seeds(job.spec.seed, plan.stage)
+        entries = [_Entry(c, seed, c.epochs or plan.epochs) for seed in self._seeds for c in contenders]
+        self._waiting = deque(entry for entry in entries if entry.key not in ended)
+        self._epochs = sum(entry.epochs for entry in entries if entry.key in ended)
         self._running: dict[str, _Running] = {}
-        self._killed: Counter[str] = Counter()
-        self._seed = derive_seed(job.spec.seed, *plan.stage.encode())
+        self._killed: Counter[tuple[str, int]] = Counter()
 
     def run(self) -> list[Run]:
         while self._waiting or self._running:
@@ -102,26 +125,27 @@ class _Retraining:
         job, stage = self._job, self._plan.stage
         return job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, stage))
 
-    def _start(self, contender: Contender) -> None:
-        point, dataset, lease = contender.hyperparameters, self._job.dataset, self._job.lease
+    def _start(self, entry: _Entry) -> None:
+        name, point = entry.contender.name, entry.contender.hyperparameters
+        dataset, lease = self._job.dataset, self._job.lease
         parameters = point.parameter_count(dataset.inputs, dataset.classes)
 
         def start(connection: Connection) -> int:
-            run_id = runs.start_run(connection, lease, self._plan.stage, contender.name, self._seed, point, parameters)
+            run_id = runs.start_run(connection, lease, self._plan.stage, name, entry.seed, point, parameters)
             curves.forget(connection, "run", run_id)
             return run_id
 
         run_id = self._job.write(start)
         checkpoint = read_checkpoint(self._job.models_dir, run_id)
-        key = self._job.new_key(f"{self._plan.stage}-{contender.name}")
-        self._running[key] = _Running(run_id, contender)
+        key = self._job.new_key(f"{self._plan.stage}-{name}")
+        self._running[key] = _Running(run_id, entry)
         self._job.submit(
             Task(
                 key=key,
                 hyperparameters=point,
                 data=self._plan.data,
-                epochs=self._plan.epochs,
-                seed=self._seed,
+                epochs=entry.epochs,
+                seed=entry.seed,
                 decay=self._plan.decay,
                 keep_weights=self._plan.keep_weights,
                 checkpoint_seconds=CHECKPOINT_SECONDS,
@@ -135,7 +159,7 @@ class _Retraining:
             running.last = event.record
             self._epochs += 1
             self._save(running, event.checkpoint)
-            self._job.report_run(running.run_id, f"{self._plan.stage}/{running.contender.name}", event.record)
+            self._job.report_run(running.run_id, self._label(running.entry), event.record)
             return
         del self._running[event.key]
         match event:
@@ -186,7 +210,8 @@ class _Retraining:
             self._job.log(
                 connection,
                 "run_finished",
-                contender=running.contender.name,
+                contender=running.entry.contender.name,
+                seed=running.entry.seed,
                 stage=self._plan.stage,
                 state=state,
                 **told,
@@ -194,16 +219,23 @@ class _Retraining:
 
         self._job.write(end)
         remove_checkpoint(self._job.models_dir, running.run_id)
-        logger.info("%s of %s: %s is %s", self._plan.stage, self._job.name, running.contender.name, state)
+        logger.info("%s of %s is %s", self._label(running.entry), self._job.name, state)
 
     def _lose(self, running: _Running, detail: str) -> None:
         """The worker was killed: train this contender on from its last checkpoint, unless this has happened too often."""
-        name = running.contender.name
-        self._killed[name] += 1
-        if self._killed[name] >= MAX_KILLED:
-            self._end(running, RunState.FAILED, reason=f"{detail}; {self._killed[name]} times")
+        entry = running.entry
+        self._killed[entry.key] += 1
+        if self._killed[entry.key] >= MAX_KILLED:
+            self._end(running, RunState.FAILED, reason=f"{detail}; {self._killed[entry.key]} times")
             return
-        logger.warning("%s of %s: %s is trained again: %s", self._plan.stage, self._job.name, name, detail)
+        logger.warning("%s of %s is trained again: %s", self._label(entry), self._job.name, detail)
         self._epochs -= running.last.epoch if running.last is not None else 0
         self._job.forget_run(running.run_id)
-        self._waiting.appendleft(running.contender)
+        self._waiting.appendleft(entry)
+
+    def _label(self, entry: _Entry) -> str:
+        """The run's name in the log; its seed is counted where there are several."""
+        parts = [self._plan.stage, entry.contender.name]
+        if len(self._seeds) > 1:
+            parts.append(str(self._seeds.index(entry.seed) + 1))
+        return "/".join(parts)

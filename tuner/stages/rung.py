@@ -11,7 +11,7 @@ from tuner.executors.protocol import DataSlice
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import SearchSpace
 from tuner.stages.job import RunningJob
-from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
+from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.store.runs import RunState
 
 GROWTH = 2
@@ -47,8 +47,7 @@ def climb(
     subset = job.spec.subset
     by_cost = sorted(climbing, key=lambda candidate: -candidate.seconds)
     contenders = [Contender(c.name, fit(c.hyperparameters, job.spec.search_space, 1 / GROWTH)) for c in by_cost]
-    seeds = stage_seeds(job.spec.seed, "rung")
-    plan = Plan("rung", data, subset.epochs, decay=True, keep_weights=False, seeds=seeds)
+    plan = Plan("rung", data, subset.epochs, decay=True, keep_weights=False)
     ended = {run.contender: run for run in retrain(job, plan, contenders, show) if run.state != RunState.RUNNING}
     scores = {
         name: run.validation_accuracy

@@ -18,12 +18,13 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-Stage = Literal["baseline", "rung", "promotion"]
+Stage = Literal["baseline", "rung", "promotion", "challenge"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """`contender` is `default`, or `trial-<number>` of the search; `weights` names the run's folder among the models."""
+    """`contender` is `default`, or `trial-<number>` of the search; in a challenge `champion` or `challenger`. `weights` names the
+    run's folder among the models."""
 
     id: int
     stage: Stage
