@@ -23,6 +23,7 @@ from tuner.client.answers import StudyStatus
 from tuner.errors import TunerError
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
+from tuner.webhooks import WebhookRules
 
 POLL_SECONDS = 0.1
 
@@ -42,6 +43,7 @@ def serve(
         settings = settings.model_copy(update={"log_level": "WARNING"})  # sentences would tear the progress bar
     log_to_stderr(settings.log_level)
     settings.token()  # refuses settings that would let everybody in
+    WebhookRules(settings).secrets()  # and those by which no webhook could be sent
     interrupt_on_signals()
     with suppress(KeyboardInterrupt):  # so it ends, wherever that comes: what has begun by then is ended in order
         _serve(settings, quickstart)

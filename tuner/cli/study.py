@@ -8,7 +8,7 @@ import typer
 from tuner.cli.configuration import in_words
 from tuner.cli.door import open_door
 from tuner.cli.facts import print_facts
-from tuner.cli.tables import best_table, print_table, share, studies_table
+from tuner.cli.tables import best_table, deliveries_table, print_table, share, studies_table
 from tuner.client.answers import StudyStatus
 
 app = typer.Typer(no_args_is_help=True)
@@ -62,6 +62,19 @@ def cancel(name: Name) -> None:
     """End a study for good; what has been found stays."""
     with open_door() as client:
         _tell(client.cancel(name))
+
+
+@app.command()
+def deliveries(
+    name: Name,
+    send_again: Annotated[str | None, typer.Option(metavar="ID", help="First send this one again, at once.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+) -> None:
+    """List a study's webhooks: those on their way, those that arrived, those that were given up."""
+    with open_door() as client:
+        if send_again is not None:
+            client.send_again(name, send_again)
+        print_table(deliveries_table(islice(client.deliveries(name), limit)))
 
 
 def _tell(status: StudyStatus) -> None:
