@@ -5,7 +5,9 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.job import Work
 from tuner.specs.study import StudySpec
+from tuner.store.attempts import Ending
 from tuner.store.jobs import JobState
 from tuner.store.model_registry import ModelMetrics
 
@@ -59,7 +61,11 @@ class JobAnswer(BaseModel):
     kind: str
     state: JobState
     stage: str | None
+    priority: int = Field(description="-100 to 100; of the jobs that wait, a higher one is started first")
+    after: int | None = Field(description="the job that this one waits for, or has waited for")
+    work: Work | None = Field(description="what a further job does; null: the study's first job, which does all of its spec")
     attempt: int = Field(description="how often a runner has begun or taken over this job")
+    stalled: int = Field(description="runners lost in a row without progress between them; the fifth fails the job")
     progress: ProgressAnswer
     stop_reason: str | None = Field(description="n_trials, timeout, exhausted, no_improvement, target, max_failed, …")
     error: str | None
@@ -67,6 +73,14 @@ class JobAnswer(BaseModel):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
+
+
+class LogEntry(BaseModel):
+    id: int = Field(description="rises from entry to entry, with gaps")
+    at: Time
+    kind: str = Field(description="job, stage, trial_started, epoch, trial_finished, run_finished, warning, …")
+    data: dict[str, Any]
+    text: str = Field(description="the same in words")
 
 
 class StudySummary(BaseModel):
@@ -113,15 +127,24 @@ class TrialAnswer(BaseModel):
     attempts: int
     seconds: float | None
     parameters: int | None = Field(description="weights and biases of the net")
-    reason: str | None = Field(
-        description="why it was pruned or has failed: pruner, diverged, killed, time_limit, error, …"
-    )
+    reason: Ending | None = Field(description="why it was pruned or has failed")
     detail: str | None
     datetime_start: Time | None
     datetime_complete: Time | None
 
 
+class AttemptAnswer(BaseModel):
+    """One start of a trial and how it ended."""
+
+    job: int
+    started_at: Time
+    ended_at: Time | None = Field(description="null while it is under way")
+    outcome: Ending | None
+    detail: str | None
+
+
 class TrialWithCurves(TrialAnswer):
+    history: list[AttemptAnswer] = Field(description="every start of this trial, the first one first")
     curves: dict[str, list[float]] = Field(description="by name, a number an epoch; `epoch` is the axis")
 
 

@@ -8,7 +8,7 @@ from fastapi_offline import FastAPIOffline
 
 from api import problems
 from api.dashboard import DashboardStorage, make_dashboard
-from api.routes import health, jobs, models, studies, trials
+from api.routes import further_jobs, health, jobs, models, studies, trials
 from api.security import Gate
 from tuner import __version__
 from tuner.settings import Settings
@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.engine, app.state.storage, app.state.settings = engine, storage, settings
     problems.install(app)
-    for routes in (health, studies, trials, jobs, models):
+    for routes in (health, studies, trials, jobs, further_jobs, models):
         app.include_router(routes.router)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
     app.router.default = make_dashboard(storage)

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from api.answers import (
+    AttemptAnswer,
     BestAnswer,
     BestConfiguration,
     BestTrial,
@@ -24,6 +25,7 @@ from api.answers import (
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.store import attempts, curves, model_registry, runs, trials
+from tuner.store.attempts import Attempt
 from tuner.store.clock import rfc3339
 from tuner.store.jobs import Job, JobState
 from tuner.store.model_registry import Model
@@ -39,7 +41,11 @@ def job_answer(job: Job, study: str) -> JobAnswer:
         kind=job.kind,
         state=JobState(job.state),
         stage=job.stage,
+        priority=job.priority,
+        after=job.after_job_id,
+        work=job.work,
         attempt=job.attempt,
+        stalled=job.stalled,
         progress=ProgressAnswer(done=done, total=total, fraction=min(1.0, done / total), eta_seconds=job.eta_seconds),
         stop_reason=job.stop_reason,
         error=job.error,
@@ -98,8 +104,21 @@ def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial) 
     [answer] = trial_answers(connection, study, [trial])
     records = curves.load_records(connection, "trial", trial._trial_id)
     names = EpochRecord.model_fields if records else ()
+    history = attempts.load_attempts(connection, trial._trial_id)
     return TrialWithCurves(
-        **answer.model_dump(), curves={name: [float(getattr(record, name)) for record in records] for name in names}
+        **answer.model_dump(),
+        curves={name: [float(getattr(record, name)) for record in records] for name in names},
+        history=[_attempt(attempt) for attempt in history],
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptAnswer:
+    return AttemptAnswer(
+        job=attempt.job_id,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        outcome=attempt.outcome,
+        detail=attempt.detail,
     )
 
 

@@ -2,19 +2,29 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import Field
 from sqlalchemy import Connection
 
-from api import cursors, views
-from api.answers import JobAnswer, Page
+from api import cursors, log_lines, views
+from api.answers import JobAnswer, LogEntry, Page
 from api.dependencies import Cursor, Limit, Reading, Writing, find_job
 from api.problems import described
-from tuner.store import jobs, studies
+from tuner.specs.spec import Spec
+from tuner.store import events, jobs, studies
+from tuner.store.events import Event, Kind
 from tuner.store.jobs import Job, JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(examples=["1"])]
+
+
+class JobEdit(Spec):
+    """What may change of a job that has not ended."""
+
+    priority: int = Field(ge=-100, le=100)
 
 
 @router.get("", response_model=Page[JobAnswer], summary="List jobs, the newest first")
@@ -23,12 +33,12 @@ def get_jobs(
 ) -> Page[JobAnswer]:
     found = jobs.list_jobs(connection, state, cursors.decode_int(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda job: int(job.id))
-    return Page(items=[_answer(connection, job) for job in page], next_cursor=next_cursor)
+    return Page(items=[views.job_answer(job, job.study) for job in page], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", response_model=JobAnswer, responses=described(404), summary="One job")
 def get_job(job_id: JobId, connection: Reading) -> JobAnswer:
-    return _answer(connection, find_job(connection, job_id))
+    return _answer(connection, job_id)
 
 
 @router.post(
@@ -36,8 +46,60 @@ def get_job(job_id: JobId, connection: Reading) -> JobAnswer:
 )
 def cancel(job_id: JobId, connection: Writing) -> JobAnswer:
     jobs.cancel(connection, find_job(connection, job_id))
-    return _answer(connection, find_job(connection, job_id))
+    return _answer(connection, job_id)
 
 
-def _answer(connection: Connection, job: Job) -> JobAnswer:
-    return views.job_answer(job, studies.name_of(connection, job.study_id))
+@router.post(
+    "/{job_id}/retry", status_code=202, response_model=JobAnswer, responses=described(404, 409), summary="Retry a job"
+)
+def retry(job_id: JobId, connection: Writing) -> JobAnswer:
+    """Queues a failed or cancelled job again: the study's newest. What it has finished stays finished; its time limit and its
+    `max_failed` count from now."""
+    jobs.retry(connection, find_job(connection, job_id))
+    return _answer(connection, job_id)
+
+
+@router.patch(
+    "/{job_id}", response_model=JobAnswer, responses=described(404, 409), summary="Edit an unfinished job's priority"
+)
+def patch_job(job_id: JobId, edit: JobEdit, connection: Writing) -> JobAnswer:
+    """Of the jobs that wait, the one with the highest priority is started first; a job that runs goes on."""
+    jobs.set_priority(connection, find_job(connection, job_id), edit.priority)
+    return _answer(connection, job_id)
+
+
+@router.get(
+    "/{job_id}/log",
+    response_model=Page[LogEntry],
+    responses={200: {"content": {"text/plain": {}}}, **described(404)},
+    summary="A page of a job's log, the oldest first",
+)
+def get_log(
+    job_id: JobId,
+    connection: Reading,
+    request: Request,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+    kind: Annotated[list[Kind] | None, Query(description="only these kinds")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[LogEntry] | Response:
+    """Every change of the job, of its trials and of its runs. With `Accept: text/plain` it comes as lines, and the address of
+    the next page, if there is one, in the header `Link`."""
+    job = find_job(connection, job_id)
+    found = events.of_job(connection, job.id, cursors.decode_int(cursor) or 0, limit + 1, kind)
+    page, next_cursor = cursors.cut(found, limit, lambda event: event.id)
+    if "text/plain" in accept:
+        lines = "".join(f"{log_lines.line(event)}\n" for event in page)
+        later = request.url.include_query_params(cursor=next_cursor)
+        link = {} if next_cursor is None else {"Link": f'<{later.path}?{later.query}>; rel="next"'}
+        return PlainTextResponse(lines, headers=link)
+    return Page(items=[_entry(event) for event in page], next_cursor=next_cursor)
+
+
+def _entry(event: Event) -> LogEntry:
+    return LogEntry(id=event.id, at=event.at, kind=event.kind, data=event.data, text=log_lines.in_words(event))
+
+
+def _answer(connection: Connection, job_id: JobId) -> JobAnswer:
+    job = find_job(connection, job_id)
+    return views.job_answer(job, job.study)

@@ -18,7 +18,7 @@ from tuner.runner.coordinator import coordinate
 from tuner.settings import Settings
 from tuner.specs.job import read_work
 from tuner.stages.job import RunningJob, outlast
-from tuner.store import jobs, runners, studies
+from tuner.store import further_jobs, jobs, runners, studies
 from tuner.store.database import open_database, reading, writing
 from tuner.store.jobs import Job, JobState, Lease
 
@@ -136,16 +136,20 @@ class Runner:
             row = jobs.find_job(connection, lease.job_id)
         if study is None or study.spec is None or study.created_at is None or row is None:
             raise TunerError(f"the study of job {lease.job_id} is not in the database any more")
+        work = None if row.work is None else read_work.validate_python(row.work)
+        with writing(self._engine) as connection:
+            spec = further_jobs.begin(connection, study, work)
         return RunningJob(
             engine=self._engine,
             lease=lease,
             name=study.name,
-            spec=study.spec,
-            dataset=open_dataset(study.spec.dataset, self._settings.datasets_dir),
+            spec=spec,
+            dataset=open_dataset(spec.dataset, self._settings.datasets_dir),
             executor=self._executor,
             models_dir=self._settings.models_dir,
             ending=self._ending,
             created_at=study.created_at,
-            work=None if row.work is None else read_work.validate_python(row.work),
+            work=work,
             elapsed_before=row.elapsed_seconds,
+            failed_before=row.failed_before,
         )

@@ -91,7 +91,7 @@ class _Search:
     def _stop_reason(self) -> str | None:
         budget, elapsed = self._job.spec.budget, self._job.elapsed_seconds
         finished = [trial for trial in self._view.trials() if trial.state.is_finished()]
-        failed = sum(trial.state == TrialState.FAIL for trial in finished)
+        failed = sum(trial.state == TrialState.FAIL for trial in finished) - self._job.failed_before
         if failed > budget.max_failed:
             raise JobFailed("max_failed", f"at most {budget.max_failed} trials may fail, but {failed} have failed")
         share = SEARCH_SHARE if self._job.promotion is not None else 1.0

@@ -51,8 +51,13 @@ def of_study(connection: Connection, study_id: int, after: int, limit: int) -> l
     return [_event(row) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
 
 
-def of_job(connection: Connection, job_id: int, after: int, limit: int) -> list[Event]:
+def of_job(
+    connection: Connection, job_id: int, after: int, limit: int, kinds: Sequence[Kind] | None = None
+) -> list[Event]:
+    """As `of_study`; only events of the given kinds, where some are given."""
     query = select(events).where(events.c.job_id == job_id, events.c.id > after)
+    if kinds is not None:
+        query = query.where(events.c.kind.in_(kinds))
     return [_event(row) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
 
 
