@@ -1,10 +1,11 @@
 # make run    set up, start the service, run the MNIST quickstart through REST, keep serving
 # make test   set up, pass all tests
 # make lint   style, types, floors
+# make drills kill, stop, fill, lock and turn back the clock of running services, and count what that costs; 15 minutes
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint setup clean
+.PHONY: run test lint drills setup clean
 
 run: setup
 	$(BIN)/tuner serve --quickstart
@@ -17,6 +18,9 @@ lint: .venv/.tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+drills: .venv/.tests
+	$(BIN)/python -m drills $(DRILLS)
 
 setup: .venv/.service
 
