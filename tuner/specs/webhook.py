@@ -42,11 +42,12 @@ Webhook = Annotated[WebhookSpec, BeforeValidator(_from_url, json_schema_input_ty
 
 
 class BestFound(Spec):
-    """The search's best trial; `hyperparameters` is null where its parameters are not those of the space."""
+    """The search's best trial."""
 
     number: int
     value: float
-    hyperparameters: Hyperparameters | None
+    params: dict[str, Any] = Field(description="as Optuna holds them")
+    hyperparameters: Hyperparameters | None = Field(description="null for a study with a space of its own")
 
 
 class PromotedModel(Spec):
@@ -66,7 +67,7 @@ class JobReport(Spec):
     state: str = Field(examples=["succeeded"])
     stop_reason: str | None = Field(examples=["n_trials"])
     error: str | None = Field(description="in one line; the whole of it is in the job")
-    best: BestFound | None
+    best: BestFound | None = Field(description="null too where several objectives leave no single best")
     promoted: PromotedModel | None
     created_at: str = Field(description="RFC 3339, UTC; as the other times")
     started_at: str | None

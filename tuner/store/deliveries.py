@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
 
 from tuner.errors import NotFound
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.outside_study import OutsideStudySpec, read_spec
 from tuner.specs.study import StudySpec
 from tuner.specs.webhook import BestFound, JobReport, PromotedModel, WebhookMessage
 from tuner.store import model_registry, trials
@@ -54,7 +56,7 @@ def enqueue(connection: Connection, study_id: int, job_id: int, event: str) -> N
     row = connection.execute(select(studies.c.spec).where(studies.c.study_id == study_id)).one()
     if row.spec.get("webhook") is None:
         return
-    spec = StudySpec.model_validate(row.spec)
+    spec = read_spec.validate_python(row.spec)
     if spec.webhook is None or event not in spec.webhook.events:
         return
     at = now()
@@ -151,7 +153,7 @@ def _delivery(row: Row[Any]) -> Delivery:
     )
 
 
-def _report(connection: Connection, study_id: int, job_id: int, spec: StudySpec) -> JobReport:
+def _report(connection: Connection, study_id: int, job_id: int, spec: StudySpec | OutsideStudySpec) -> JobReport:
     job = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
     lines: Sequence[str] = (job.error or "").strip().splitlines()
     return JobReport(
@@ -169,23 +171,31 @@ def _report(connection: Connection, study_id: int, job_id: int, spec: StudySpec)
     )
 
 
-def _best(connection: Connection, study_id: int, spec: StudySpec) -> BestFound | None:
-    table = trials.DIRECTIONS
-    direction = select(table.c.direction).where(table.c.study_id == study_id, table.c.objective == 0)
-    minimize = connection.execute(direction).scalar_one() == StudyDirection.MINIMIZE
-    found = trials.best_trials(connection, study_id, minimize, 1)
+def _best(connection: Connection, study_id: int, spec: StudySpec | OutsideStudySpec) -> BestFound | None:
+    """None also where several objectives leave no single best."""
+    directions = spec.directions()
+    found = trials.best_trials(connection, study_id, directions[0] == "minimize", 1) if len(directions) == 1 else []
     if not found or not math.isfinite(found[0].values[0]):
         return None
+    [trial] = found
+    return BestFound(
+        number=trial.number,
+        value=trial.values[0],
+        params=trial.params,
+        hyperparameters=_hyperparameters(trial, spec),
+    )
+
+
+def _hyperparameters(trial: FrozenTrial, spec: StudySpec | OutsideStudySpec) -> Hyperparameters | None:
     try:
-        point = spec.search_space.restore(found[0].params)
+        return spec.search_space.restore(trial.params) if isinstance(spec, StudySpec) else None
     except (KeyError, ValueError):
-        point = None
-    return BestFound(number=found[0].number, value=found[0].values[0], hyperparameters=point)
+        return None
 
 
 def _promoted(connection: Connection, study_id: int) -> PromotedModel | None:
-    for model in model_registry.list_models(connection, None, 500, study_id):
-        if model.promoted:
-            accuracy = model.metrics.test_accuracy
-            return PromotedModel(model=model.id, hyperparameters=model.hyperparameters, test_accuracy=accuracy)
-    return None
+    model = model_registry.promoted_model(connection, study_id)
+    if model is None:
+        return None
+    accuracy = model.metrics.test_accuracy
+    return PromotedModel(model=model.id, hyperparameters=model.hyperparameters, test_accuracy=accuracy)
