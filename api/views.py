@@ -12,6 +12,7 @@ from api.answers import (
     BestAnswer,
     BestConfiguration,
     BestTrial,
+    Configuration,
     JobAnswer,
     ModelAnswer,
     ProgressAnswer,
@@ -24,6 +25,7 @@ from api.answers import (
 )
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.outside_space import Point
 from tuner.store import attempts, curves, model_registry, runs, trials
 from tuner.store.attempts import Attempt
 from tuner.store.clock import rfc3339
@@ -57,14 +59,15 @@ def job_answer(job: Job, study: str) -> JobAnswer:
 
 
 def study_summaries(connection: Connection, found: Sequence[Study]) -> list[StudySummary]:
-    counts = trials.count_states(connection, [study.id for study in found])
+    ids = [study.id for study in found]
+    counts, best = trials.count_states(connection, ids), trials.best_values(connection, ids)
     return [
         StudySummary(
             name=study.name,
             state="foreign" if study.job is None else JobState(study.job.state).value,
             stage=study.job.stage if study.job is not None else None,
             trials=_counts(counts[study.id]),
-            best_value=best.value if (best := _best(connection, study)) is not None else None,
+            best_value=_finite(best[study.id][0 if study.minimize else 1]) if study.id in best else None,
             created_at=study.created_at,
         )
         for study in found
@@ -108,6 +111,7 @@ def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial) 
     return TrialWithCurves(
         **answer.model_dump(),
         curves={name: [float(getattr(record, name)) for record in records] for name in names},
+        build=history[-1].build if history else None,
         history=[_attempt(attempt) for attempt in history],
     )
 
@@ -125,9 +129,9 @@ def _attempt(attempt: Attempt) -> AttemptAnswer:
 def best_of_search(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
     """Distinct configurations of COMPLETE trials, the best first."""
     items: list[BestConfiguration] = []
-    seen: set[Hyperparameters] = set()
-    for trial in trials.best_trials(connection, study.id, study.minimize, None):
-        point = _hyperparameters(study, trial)
+    seen: set[Hyperparameters | Point] = set()
+    for trial in trials.best_first(connection, study.id, study.minimize):
+        point = _point(study, trial)
         parameters = trial.user_attrs.get("parameters")
         if point is None or point in seen or (max_parameters is not None and (parameters or 0) > max_parameters):
             continue
@@ -137,7 +141,7 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
             number=trial.number,
             contender=f"trial-{trial.number}",
             value=trial.value or 0.0,
-            hyperparameters=point,
+            hyperparameters=_shown(point),
             parameters=parameters,
             seed=trial.user_attrs.get("seed"),
             model=None,
@@ -196,11 +200,16 @@ def _best(connection: Connection, study: Study) -> BestTrial | None:
 
 
 def _promoted(connection: Connection, study: Study) -> Promoted | None:
-    for model in model_registry.list_models(connection, None, 500, study.id):
-        if model.promoted:
-            accuracy = model.metrics.test_accuracy
-            return Promoted(model=model.id, hyperparameters=model.hyperparameters, test_accuracy=accuracy)
-    return None
+    model = model_registry.promoted_model(connection, study.id)
+    if model is None:
+        return None
+    accuracy = model.metrics.test_accuracy
+    return Promoted(model=model.id, hyperparameters=model.hyperparameters, test_accuracy=accuracy)
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity; Optuna's own are stored as the largest numbers there are."""
+    return value if abs(value) < trials.LARGEST else None
 
 
 def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
@@ -223,7 +232,16 @@ def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
     )
 
 
-def _hyperparameters(study: Study, trial: FrozenTrial) -> Hyperparameters | None:
+def _hyperparameters(study: Study, trial: FrozenTrial) -> Configuration | None:
+    point = _point(study, trial)
+    return None if point is None else _shown(point)
+
+
+def _shown(point: Hyperparameters | Point) -> Configuration:
+    return point if isinstance(point, Hyperparameters) else dict(point)
+
+
+def _point(study: Study, trial: FrozenTrial) -> Hyperparameters | Point | None:
     """None for a foreign study's trial, and for one of another program whose parameters are not those of the space."""
     if study.spec is None:
         return None

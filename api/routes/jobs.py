@@ -12,9 +12,9 @@ from api.answers import JobAnswer, LogEntry, Page
 from api.dependencies import Cursor, Limit, Reading, Writing, find_job
 from api.problems import described
 from tuner.specs.spec import Spec
-from tuner.store import events, jobs, studies
+from tuner.store import events, jobs
 from tuner.store.events import Event, Kind
-from tuner.store.jobs import Job, JobState
+from tuner.store.jobs import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -7,14 +7,15 @@ from pydantic import Field, ValidationError
 from sqlalchemy import Connection
 
 from api import cursors, views
-from api.answers import BestAnswer, Page, StudyPosted, StudyStatus, StudySummary
+from api.answers import BestAnswer, Page, StudyPosted, StudyState, StudyStatus, StudySummary
 from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
 from api.problems import described
 from tuner.errors import Conflict, InvalidInput
+from tuner.specs.outside_study import AnyStudySpec
 from tuner.specs.spec import Spec
-from tuner.specs.study import BudgetSpec, StudySpec
+from tuner.specs.study import BudgetSpec
 from tuner.store import further_jobs, jobs, posting, studies
-from tuner.store.jobs import UNFINISHED, Job
+from tuner.store.jobs import UNFINISHED, Job, JobState
 from tuner.store.studies import Study
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
@@ -35,6 +36,18 @@ EXAMPLES: dict[str, Any] = {
             "promotion": {"top_k": 2, "epochs": 15},
         }
     },
+    "an outside objective": {
+        "value": {
+            "name": "forest",
+            "objective": "external",
+            "search_space": {
+                "trees": {"type": "int", "low": 10, "high": 500, "log": True},
+                "criterion": {"type": "categorical", "choices": ["gini", "entropy"]},
+            },
+            "objectives": [{"metric": "accuracy", "direction": "maximize"}],
+            "budget": {"n_trials": 30},
+        }
+    },
 }
 
 
@@ -48,13 +61,13 @@ class BudgetEdit(Spec):
 
 @router.post("", status_code=202, response_model=StudyPosted, responses=described(409, 413), summary="Post a study")
 def post_study(
-    spec: Annotated[StudySpec, Body(openapi_examples=EXAMPLES)],
+    spec: Annotated[AnyStudySpec, Body(openapi_examples=EXAMPLES)],
     response: Response,
     connection: Writing,
     settings: TheSettings,
 ) -> StudyPosted:
     """Writes the study and queues its job, which searches, promotes and tests. `Location` is the job's address."""
-    job_id = posting.post_study(connection, spec, settings.datasets_dir)
+    job_id = posting.post_study(connection, spec, settings)
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     study = views.study_status(connection, find_study(connection, spec.name))
     assert study.job is not None
@@ -62,9 +75,15 @@ def post_study(
 
 
 @router.get("", response_model=Page[StudySummary], summary="List studies, the newest first")
-def get_studies(connection: Reading, limit: Limit = 50, cursor: Cursor = None) -> Page[StudySummary]:
+def get_studies(
+    connection: Reading,
+    state: Annotated[StudyState | None, Query()] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[StudySummary]:
     """Also those that plain Optuna scripts have made in the same database; their state is `foreign`."""
-    found = studies.list_studies(connection, cursors.decode_int(cursor), limit + 1)
+    wanted = JobState(state) if state is not None and state != "foreign" else state
+    found = studies.list_studies(connection, wanted, cursors.decode_int(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda study: study.id)
     return Page(items=views.study_summaries(connection, page), next_cursor=next_cursor)
 

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, insert, select, update
 
 from tuner.errors import Conflict, LeaseLost
-from tuner.store import attempts, events, revisions, trials
+from tuner.store import attempts, deliveries, events, revisions, trials
 from tuner.store.attempts import Ending
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
@@ -41,6 +41,14 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class JobKind(StrEnum):
+    SEARCH = "search"
+    """A study's first job does all that its spec asks for; a further one only searches on."""
+    PROMOTE = "promote"
+    EXTERNAL = "external"
+    """Its trials are run by outside workers."""
+
+
 class JobRequest(StrEnum):
     """What a user asks of a running job; its runner acts on it."""
 
@@ -51,6 +59,9 @@ class JobRequest(StrEnum):
 MAX_STALLED = 5
 """A job that has lost so many runners in a row without getting on has failed: most likely it kills them."""
 
+SEARCH_CLOSED = "searched"
+"""The stage of a job between its search and what follows."""
+
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
@@ -59,6 +70,7 @@ UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 class Lease:
     job_id: int
     study_id: int
+    kind: JobKind
     fence: int
     heartbeat: int
     """As it stood when the lease was taken."""
@@ -102,12 +114,12 @@ def create_job(
 
 
 def find_job(connection: Connection, job_id: int) -> Job | None:
-    """None also for a job whose study was deleted."""
+    """With its study's name as `study`; None also for a job whose study was deleted."""
     return connection.execute(_of_studies_that_are_there().where(jobs.c.id == job_id)).one_or_none()
 
 
 def list_jobs(connection: Connection, state: JobState | None, before: int | None, limit: int) -> list[Job]:
-    """Jobs from the newest down, at most `limit`; `before` is an id."""
+    """Jobs from the newest down, each with its study's name as `study`, at most `limit`; `before` is an id."""
     query = _of_studies_that_are_there().order_by(jobs.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(jobs.c.state == state)
@@ -117,7 +129,8 @@ def list_jobs(connection: Connection, state: JobState | None, before: int | None
 
 
 def _of_studies_that_are_there() -> Select[Any]:
-    return select(jobs).join(studies, studies.c.study_id == jobs.c.study_id).where(studies.c.deleted_at.is_(None))
+    named = select(jobs, studies.c.name.label("study")).join(studies, studies.c.study_id == jobs.c.study_id)
+    return named.where(studies.c.deleted_at.is_(None))
 
 
 def running_jobs(engine: Engine) -> list[Job]:
@@ -125,28 +138,30 @@ def running_jobs(engine: Engine) -> list[Job]:
         return list(connection.execute(select(jobs).where(jobs.c.state == JobState.RUNNING)).all())
 
 
-def claim(engine: Engine, owner: str, expired: list[Job]) -> Lease | None:
-    """A lease on one job: first of those whose runner died, then of the queue, by priority and age.
+def claim(engine: Engine, owner: str, expired: list[Job], only: JobKind | None = None) -> Lease | None:
+    """A lease on one job, of one kind or any: first of those whose runner died, then of the queue, by priority and age.
 
     A job that has lost MAX_STALLED runners without getting on between them is failed instead.
     """
     with reading(engine) as connection:
-        queued = connection.execute(_queue()).all()
-    for job in [*expired, *queued]:
+        queued = connection.execute(_queue(only)).all()
+    for job in [*(job for job in expired if only in (None, job.kind)), *queued]:
         with writing(engine) as connection:
             if job.state == JobState.RUNNING and job.stalled + 1 >= MAX_STALLED:
                 _give_up(connection, job)
             elif _take(connection, job, owner):
-                return Lease(job.id, job.study_id, job.fence + 1, job.heartbeat + 1)
+                return Lease(job.id, job.study_id, JobKind(job.kind), job.fence + 1, job.heartbeat + 1)
     return None
 
 
-def _queue() -> Select[Any]:
+def _queue(only: JobKind | None) -> Select[Any]:
     before = jobs.alias()
     earlier = (before.c.study_id == jobs.c.study_id) & (before.c.id < jobs.c.id)
     blocked = exists().where((before.c.id == jobs.c.after_job_id) | earlier, before.c.state.in_(UNFINISHED))
     there = exists().where(studies.c.study_id == jobs.c.study_id, studies.c.deleted_at.is_(None))
     waiting = select(jobs).where(jobs.c.state == JobState.QUEUED, ~blocked, there)
+    if only is not None:
+        waiting = waiting.where(jobs.c.kind == only)
     return waiting.order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
 
 
@@ -192,7 +207,7 @@ def _give_up(connection: Connection, job: Job) -> None:
     }
     if connection.execute(update(jobs).where(_unchanged(job)).values(values)).rowcount == 1:
         _fail_unfinished(connection, job.study_id, Ending.FAILED)
-        events.record(connection, job.study_id, job.id, "job", state=JobState.FAILED, reason="no_progress")
+        _tell(connection, job.study_id, job.id, JobState.FAILED, reason="no_progress")
 
 
 def advance(connection: Connection, lease: Lease, heartbeat: int) -> bool:
@@ -227,6 +242,11 @@ def report_progress(connection: Connection, lease: Lease, progress: Progress, el
     connection.execute(update(jobs).where(jobs.c.id == lease.job_id).values(values))
 
 
+def close_search(connection: Connection, lease: Lease) -> None:
+    """No trial that is enqueued from now on would be tried by this job."""
+    connection.execute(update(jobs).where(jobs.c.id == lease.job_id).values(stage=SEARCH_CLOSED))
+
+
 def end_job(
     connection: Connection, lease: Lease, state: JobState, stop_reason: str | None = None, error: str | None = None
 ) -> None:
@@ -247,7 +267,7 @@ def end_job(
     }
     connection.execute(update(jobs).where(jobs.c.id == lease.job_id).values(values))
     reason = {"reason": stop_reason} if stop_reason else {}
-    events.record(connection, lease.study_id, lease.job_id, "job", state=state, **reason)
+    _tell(connection, lease.study_id, lease.job_id, state, **reason)
 
 
 def set_priority(connection: Connection, job: Job, priority: int) -> None:
@@ -317,7 +337,13 @@ def retry(connection: Connection, job: Job) -> None:
 
 def _move(connection: Connection, job: Job, state: JobState, **values: Any) -> None:
     _change(connection, job, {"state": state, **values})
-    events.record(connection, job.study_id, job.id, "job", state=state)
+    _tell(connection, job.study_id, job.id, state)
+
+
+def _tell(connection: Connection, study_id: int, job_id: int, state: JobState, **data: Any) -> None:
+    """Write the job's new state into its log, and into the outbox of webhooks."""
+    events.record(connection, study_id, job_id, "job", state=state, **data)
+    deliveries.enqueue(connection, study_id, job_id, f"job.{state}")
 
 
 def _ask(connection: Connection, job: Job, request: JobRequest | None) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.spec import Spec
@@ -68,6 +68,25 @@ def find_model(connection: Connection, model_id: str) -> Model | None:
     return None if row is None else _model(row)
 
 
+def promoted_model(connection: Connection, study_id: int) -> Model | None:
+    """The study's winner."""
+    row = connection.execute(_query().where(models.c.study_id == study_id, models.c.promoted)).one_or_none()
+    return None if row is None else _model(row)
+
+
+def winner_of(connection: Connection, job_id: int) -> str | None:
+    """The id of the model that this job has promoted, also where a later job has promoted another one."""
+    query = select(models.c.id).filter_by(job_id=job_id, kind="single")
+    model_id: str | None = connection.execute(query).scalar_one_or_none()
+    return model_id
+
+
+def has_files(connection: Connection, model_id: str) -> bool:
+    """Whether the model is there, also that of a deleted study, and its files were not removed."""
+    query = select(models.c.id).where(models.c.id == model_id, models.c.files_removed_at.is_(None))
+    return connection.execute(query).one_or_none() is not None
+
+
 def list_models(connection: Connection, before: str | None, limit: int, study_id: int | None = None) -> list[Model]:
     """Models from the newest down, at most `limit`; `before` is the cursor `<created_at> <id>`."""
     query = _query().order_by(models.c.created_at.desc(), models.c.id.desc()).limit(limit)
@@ -75,8 +94,7 @@ def list_models(connection: Connection, before: str | None, limit: int, study_id
         query = query.where(models.c.study_id == study_id)
     if before is not None:
         created_at, _, model_id = before.partition(" ")
-        older = (models.c.created_at < created_at) | ((models.c.created_at == created_at) & (models.c.id < model_id))
-        query = query.where(older)
+        query = query.where(tuple_(models.c.created_at, models.c.id) < (created_at, model_id))
     return [_model(row) for row in connection.execute(query)]
 
 

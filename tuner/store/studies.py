@@ -1,18 +1,31 @@
 """Studies: Optuna's row, and ours with what was asked for. A study without our row is foreign: made by another program."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from optuna.study import StudyDirection
-from sqlalchemy import Connection, Row, Select, and_, case, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from tuner.errors import Conflict, NotFound
+from tuner.specs.outside_study import OutsideStudySpec, read_spec
 from tuner.specs.study import StudySpec
 from tuner.store import jobs as job_rows
 from tuner.store import trials
 from tuner.store.clock import now
-from tuner.store.jobs import Job
+from tuner.store.jobs import Job, JobKind, JobState
 from tuner.store.tables import jobs, studies
 
 DELETED_PREFIX = "deleted/"
@@ -26,18 +39,23 @@ class Study:
     id: int
     name: str
     minimize: bool
-    spec: StudySpec | None
+    spec: StudySpec | OutsideStudySpec | None
     notes: tuple[str, ...]
     created_at: str | None
     job: Job | None
 
 
 def create_study(
-    connection: Connection, spec: StudySpec, notes: list[str], total: int, after_job_id: int | None = None
+    connection: Connection,
+    spec: StudySpec | OutsideStudySpec,
+    notes: list[str],
+    total: int,
+    after_job_id: int | None = None,
 ) -> int:
     """Write the study and its first job, queued; answers the job's id. Raises Conflict where the name is taken."""
     try:
-        study_id = trials.create_study(connection, spec.name, [StudyDirection.MAXIMIZE])
+        directions = [StudyDirection[direction.upper()] for direction in spec.directions()]
+        study_id = trials.create_study(connection, spec.name, directions)
     except IntegrityError as error:
         raise Conflict(f"a study's name must be free, but {spec.name!r} is taken") from error
     values = {
@@ -48,7 +66,8 @@ def create_study(
         "created_at": now(),
     }
     connection.execute(insert(studies).values(values))
-    return job_rows.create_job(connection, study_id, "search", total, priority=spec.priority, after_job_id=after_job_id)
+    kind = JobKind.EXTERNAL if isinstance(spec, OutsideStudySpec) else JobKind.SEARCH
+    return job_rows.create_job(connection, study_id, kind, total, priority=spec.priority, after_job_id=after_job_id)
 
 
 def find_study(connection: Connection, name: str) -> Study | None:
@@ -56,33 +75,35 @@ def find_study(connection: Connection, name: str) -> Study | None:
     table = trials.STUDIES
     by_id = name.startswith("@") and name[1:].isdecimal() and len(name) < 12
     where = table.c.study_id == int(name[1:]) if by_id else table.c.study_name == name
-    row = connection.execute(_query().where(where)).one_or_none()
-    return None if row is None else _study(connection, row)
+    return _one(connection, _query().where(where))
 
 
 def find_study_by_id(connection: Connection, study_id: int) -> Study | None:
-    row = connection.execute(_query().where(trials.STUDIES.c.study_id == study_id)).one_or_none()
-    return None if row is None else _study(connection, row)
+    return _one(connection, _query().where(trials.STUDIES.c.study_id == study_id))
 
 
-def own_spec(study: Study) -> StudySpec:
+def own_spec(study: Study) -> StudySpec | OutsideStudySpec:
     """What was asked for. Raises Conflict for a foreign study."""
     if study.spec is None:
         raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
     return study.spec
 
 
-def name_of(connection: Connection, study_id: int) -> str:
-    """The name of a study that was made here, deleted or not."""
-    return str(connection.execute(select(studies.c.name).where(studies.c.study_id == study_id)).scalar_one())
-
-
-def list_studies(connection: Connection, before: int | None, limit: int) -> list[Study]:
+def list_studies(
+    connection: Connection, state: JobState | Literal["foreign"] | None, before: int | None, limit: int
+) -> list[Study]:
     """Studies from the newest down, foreign ones too, at most `limit`; `before` is an id."""
-    query = _query().order_by(trials.STUDIES.c.study_id.desc()).limit(limit)
+    query, study_id = _query(), trials.STUDIES.c.study_id
+    if state == "foreign":
+        query = query.where(studies.c.study_id.is_(None))
+    elif state is not None:
+        # From the job to its study: few of many jobs are in most states, and the index holds them in the list's order.
+        study_id = jobs.c.study_id
+        query = query.join(jobs, jobs.c.study_id == studies.c.study_id)
+        query = query.where(jobs.c.state == state, jobs.c.id == _current_job(jobs.c.study_id))
     if before is not None:
-        query = query.where(trials.STUDIES.c.study_id < before)
-    return [_study(connection, row) for row in connection.execute(query)]
+        query = query.where(study_id < before)
+    return _studies(connection, query.order_by(study_id.desc()).limit(limit))
 
 
 def delete_study(connection: Connection, study: Study) -> None:
@@ -122,7 +143,7 @@ def _escaped(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def write_spec(connection: Connection, study_id: int, spec: StudySpec) -> None:
+def write_spec(connection: Connection, study_id: int, spec: StudySpec | OutsideStudySpec) -> None:
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(spec=spec.model_dump(mode="json")))
 
 
@@ -145,19 +166,37 @@ def _query() -> Select[Any]:
     return select(*columns).outerjoin(ours, same).where(ours.c.deleted_at.is_(None))
 
 
-def _study(connection: Connection, row: Row[Any]) -> Study:
-    job = None
-    if row.spec is not None:
-        unfinished = case((jobs.c.state.in_(job_rows.UNFINISHED), jobs.c.id))
-        current = func.coalesce(func.min(unfinished), func.max(jobs.c.id))
-        chosen = select(current).where(jobs.c.study_id == row.study_id).scalar_subquery()
-        job = connection.execute(select(jobs).where(jobs.c.id == chosen)).one_or_none()
-    return Study(
-        id=row.study_id,
-        name=row.study_name,
-        minimize=bool(row.minimize),
-        spec=None if row.spec is None else StudySpec.model_validate(row.spec),
-        notes=tuple(row.notes or ()),
-        created_at=row.created_at,
-        job=job,
+def _current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
+    """The id of the job that the study is at."""
+    one = jobs.alias()
+    unfinished = case((one.c.state.in_(job_rows.UNFINISHED), one.c.id))
+    return (
+        select(func.coalesce(func.min(unfinished), func.max(one.c.id)))
+        .where(one.c.study_id == study_id)
+        .scalar_subquery()
     )
+
+
+def _one(connection: Connection, query: Select[Any]) -> Study | None:
+    found = _studies(connection, query)
+    return found[0] if found else None
+
+
+def _studies(connection: Connection, query: Select[Any]) -> list[Study]:
+    """In the query's order, each with its job: two SELECTs, however many studies."""
+    rows = connection.execute(query).all()
+    ids = [row.study_id for row in rows if row.spec is not None]
+    current = select(jobs).join_from(studies, jobs, jobs.c.id == _current_job(studies.c.study_id))
+    by_study = {job.study_id: job for job in connection.execute(current.where(studies.c.study_id.in_(ids)))}
+    return [
+        Study(
+            id=row.study_id,
+            name=row.study_name,
+            minimize=bool(row.minimize),
+            spec=None if row.spec is None else read_spec.validate_python(row.spec),
+            notes=tuple(row.notes or ()),
+            created_at=row.created_at,
+            job=by_study.get(row.study_id),
+        )
+        for row in rows
+    ]

@@ -61,7 +61,7 @@ jobs = Table(
     "tuner_jobs",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False, index=True),
+    Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("work", JSON(none_as_null=True)),  # what a further job on the study is to do; the study's first has its spec
     Column("after_job_id", Integer),  # it waits until that one has ended
@@ -85,6 +85,8 @@ jobs = Table(
     Column("started_at", _TIME),
     Column("finished_at", _TIME),
     Index("tuner_jobs_by_state", "state", "id"),
+    Index("tuner_jobs_by_state_and_study", "state", "study_id"),
+    Index("tuner_jobs_by_study", "study_id", "state", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -177,6 +179,7 @@ models = Table(
     Column("created_at", _TIME, nullable=False),
     Column("files_removed_at", _TIME),
     UniqueConstraint("study_id", "job_id", "contender", name="tuner_models_once"),
+    Index("tuner_models_by_time", "created_at", "id"),
 )
 
 test_ledger = Table(

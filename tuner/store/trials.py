@@ -7,15 +7,31 @@ are Optuna's own mapped ones, so their names, types and enums cannot drift from 
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages._rdb import models as optuna_models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Row,
+    Select,
+    Table,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from tuner.store.clock import from_optuna, optuna_now
 
@@ -40,6 +56,9 @@ _report: Callable[[float | None, Any], float] = (
 )
 LARGEST = sys.float_info.max
 
+CONSTRAINT = "constraints:"
+"""Begins the system attributes of Optuna 5 for a trial's constraints; a value above 0 violates one."""
+
 _distribution: Callable[[str], BaseDistribution] = lru_cache(maxsize=4096)(json_to_distribution)
 
 
@@ -51,14 +70,24 @@ def create_study(connection: Connection, name: str, directions: Sequence[StudyDi
     return study_id
 
 
-def start_trial(connection: Connection, study_id: int, trial: FrozenTrial) -> int:
-    """Write `trial` as RUNNING, with its number, parameters and attributes; answers its id."""
-    values = {"study_id": study_id, "number": trial.number, "state": TrialState.RUNNING, "datetime_start": optuna_now()}
+def start_trial(
+    connection: Connection, study_id: int, trial: FrozenTrial, state: TrialState = TrialState.RUNNING
+) -> int:
+    """Write `trial` as RUNNING or WAITING, with its number, parameters and attributes; answers its id."""
+    started = optuna_now() if state is TrialState.RUNNING else None
+    values = {"study_id": study_id, "number": trial.number, "state": state, "datetime_start": started}
     trial_id: int = connection.execute(insert(TRIALS).values(values)).inserted_primary_key[0]  # type: ignore[index]
     _insert(connection, PARAMS, _param_rows(trial_id, trial))
     _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, trial.user_attrs))
     _insert(connection, SYSTEM_ATTRIBUTES, _attribute_rows(trial_id, trial.system_attrs))
     return trial_id
+
+
+def enqueue_trial(connection: Connection, study_id: int, number: int, params: Mapping[str, Any]) -> None:
+    """Write a WAITING trial whose parameters are to be `params`, as Optuna's `Study.enqueue_trial` does."""
+    values = {"study_id": study_id, "number": number, "state": TrialState.WAITING}
+    trial_id: int = connection.execute(insert(TRIALS).values(values)).inserted_primary_key[0]  # type: ignore[index]
+    _insert(connection, SYSTEM_ATTRIBUTES, _attribute_rows(trial_id, {"fixed_params": dict(params)}))
 
 
 def resume_trial(connection: Connection, trial_id: int, trial: FrozenTrial) -> bool:
@@ -114,6 +143,12 @@ def fail_trials(connection: Connection, trial_ids: Sequence[int], reason: str) -
     _insert(connection, USER_ATTRIBUTES, rows)
 
 
+def fail_waiting(connection: Connection, trial_ids: Sequence[int], reason: str) -> None:
+    """`fail_trials`, of those that still wait."""
+    waiting = select(TRIALS.c.trial_id).where(TRIALS.c.trial_id.in_(trial_ids), TRIALS.c.state == TrialState.WAITING)
+    fail_trials(connection, list(connection.execute(waiting).scalars()), reason)
+
+
 def study_system_attributes(connection: Connection, study_id: int) -> dict[str, Any]:
     table = STUDY_SYSTEM_ATTRIBUTES
     rows = connection.execute(select(table.c.key, table.c.value_json).where(table.c.study_id == study_id))
@@ -136,8 +171,8 @@ def count_states(connection: Connection, study_ids: Sequence[int]) -> dict[int, 
         .where(TRIALS.c.study_id.in_(study_ids))
         .group_by(TRIALS.c.study_id, TRIALS.c.state)
     )
-    for study_id, state, count in connection.execute(query):
-        counts[study_id][state] = count
+    for study_id, state, number in connection.execute(query):
+        counts[study_id][state] = number
     return counts
 
 
@@ -151,12 +186,50 @@ def load_trial(connection: Connection, study_id: int, number: int) -> FrozenTria
     return frozen(connection, rows)[0] if rows else None
 
 
-def best_trials(connection: Connection, study_id: int, minimize: bool, limit: int | None) -> list[FrozenTrial]:
+def load_changed(connection: Connection, study_id: int, numbers: Sequence[int], since: int) -> list[FrozenTrial]:
+    """The trials with these numbers, and all from the number `since` on, in the order of their numbers."""
+    wanted = TRIALS.c.number.in_(numbers) | (TRIALS.c.number >= since)
+    return frozen(connection, connection.execute(_trial_rows(study_id).where(wanted).order_by(TRIALS.c.number)).all())
+
+
+def best_trials(
+    connection: Connection, study_id: int, minimize: bool, limit: int | None, offset: int = 0
+) -> list[FrozenTrial]:
     """COMPLETE trials from the best value down; of equal values the earlier trial first."""
-    on = (VALUES.c.trial_id == TRIALS.c.trial_id) & (VALUES.c.objective == 0)
-    query = select(TRIALS).join(VALUES, on).where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.COMPLETE)
+    query = _complete(select(TRIALS)).where(TRIALS.c.study_id == study_id)
     order = sortable_value().asc() if minimize else sortable_value().desc()
-    return frozen(connection, connection.execute(query.order_by(order, TRIALS.c.number).limit(limit)).all())
+    ordered = query.order_by(order, TRIALS.c.number).limit(limit).offset(offset)
+    return frozen(connection, connection.execute(ordered).all())
+
+
+def best_first(connection: Connection, study_id: int, minimize: bool, chunk: int = 50) -> Iterator[FrozenTrial]:
+    """As `best_trials`, for who stops early: `chunk` trials are read at a time."""
+    for offset in count(0, chunk):
+        found = best_trials(connection, study_id, minimize, chunk, offset)
+        yield from found
+        if len(found) < chunk:
+            return
+
+
+def best_values(connection: Connection, study_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """The least and the greatest value of each study's COMPLETE trials; a study without one is left out."""
+    value = sortable_value()
+    query = _complete(select(TRIALS.c.study_id, func.min(value), func.max(value)))
+    found = connection.execute(query.where(TRIALS.c.study_id.in_(study_ids)).group_by(TRIALS.c.study_id))
+    return {study_id: (least, greatest) for study_id, least, greatest in found}
+
+
+def _complete(query: Select[Any]) -> Select[Any]:
+    """Of COMPLETE trials that violate no constraint, with their first values."""
+    on = (VALUES.c.trial_id == TRIALS.c.trial_id) & (VALUES.c.objective == 0)
+    return query.join(VALUES, on).where(TRIALS.c.state == TrialState.COMPLETE, feasible())
+
+
+def feasible() -> ColumnElement[bool]:
+    """Whether a row of `trials` violates no constraint; a trial that was declared void violates one."""
+    table = SYSTEM_ATTRIBUTES
+    violated = table.c.key.startswith(CONSTRAINT, autoescape=True) & (cast(table.c.value_json, Float) > 0)
+    return ~exists().where(table.c.trial_id == TRIALS.c.trial_id, violated)
 
 
 def sortable_value() -> ColumnElement[Any]:

@@ -17,10 +17,16 @@ def upgrade() -> None:
     op.add_column("tuner_jobs", sa.Column("stalled", sa.Integer(), server_default="0", nullable=False))
     op.add_column("tuner_jobs", sa.Column("failed_before", sa.Integer(), server_default="0", nullable=False))
     _rename_outcomes({"queued": "runner_ended", "succeeded": "runner_ended", "interrupted": "runner_lost"})
+    op.add_column("tuner_attempts", sa.Column("build", sa.JSON(none_as_null=True), nullable=True))
+    op.add_column("tuner_attempts", sa.Column("client_id", sa.String(length=100), nullable=True))
+    op.add_column("tuner_attempts", sa.Column("renewals", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("tuner_attempts", sa.Column("judged_step", sa.Integer(), nullable=True))
+    op.add_column("tuner_attempts", sa.Column("should_stop", sa.Boolean(), server_default=sa.false(), nullable=False))
     _own_by_job("tuner_runs", ["study_id", "stage", "contender", "seed"], "tuner_runs_once")
     _own_by_job("tuner_models", ["study_id", "contender"], "tuner_models_once")
     op.add_column("tuner_models", sa.Column("files_removed_at", sa.String(length=32), nullable=True))
     _outlive_studies()
+    _index_lists()
     _create_events()
     _create_schedules()
     _create_deliveries()
@@ -48,6 +54,14 @@ def _outlive_studies() -> None:
     """An opening of a sealed test set stays in the ledger when its study is purged."""
     with op.batch_alter_table("tuner_test_ledger") as batch:
         batch.alter_column("study_id", existing_type=sa.Integer(), nullable=True)
+
+
+def _index_lists() -> None:
+    """The lists stay quick beside many jobs: by state, and each study with the job it is at."""
+    op.create_index("tuner_jobs_by_state_and_study", "tuner_jobs", ["state", "study_id"])
+    op.create_index("tuner_jobs_by_study", "tuner_jobs", ["study_id", "state", "id"])
+    op.drop_index("ix_tuner_jobs_study_id", "tuner_jobs")
+    op.create_index("tuner_models_by_time", "tuner_models", ["created_at", "id"])
 
 
 def _create_events() -> None:
