@@ -2,14 +2,19 @@
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from tuner.specs.build import Build
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import Work
-from tuner.specs.study import StudySpec
+from tuner.specs.outside_study import AnyStudySpec
+from tuner.specs.schedule import ScheduleSpec
+from tuner.specs.spec import Spec
+from tuner.specs.token import Role
 from tuner.store.attempts import Ending
 from tuner.store.jobs import JobState
 from tuner.store.model_registry import ModelMetrics
+from tuner.store.schedule_runs import Outcome
 
 T = TypeVar("T")
 
@@ -43,10 +48,14 @@ class ProgressAnswer(BaseModel):
     eta_seconds: float | None
 
 
+Configuration = Hyperparameters | dict[str, bool | int | float | str]
+"""Of our nets, or of an outside objective's own space."""
+
+
 class BestTrial(BaseModel):
     number: int
     value: float
-    hyperparameters: Hyperparameters | None = Field(description="null for a foreign study")
+    hyperparameters: Configuration | None = Field(description="null for a foreign study")
 
 
 class Promoted(BaseModel):
@@ -63,7 +72,9 @@ class JobAnswer(BaseModel):
     stage: str | None
     priority: int = Field(description="-100 to 100; of the jobs that wait, a higher one is started first")
     after: int | None = Field(description="the job that this one waits for, or has waited for")
-    work: Work | None = Field(description="what a further job does; null: the study's first job, which does all of its spec")
+    work: Work | None = Field(
+        description="what a further job does; null: the study's first job, which does all of its spec"
+    )
     attempt: int = Field(description="how often a runner has begun or taken over this job")
     stalled: int = Field(description="runners lost in a row without progress between them; the fifth fails the job")
     progress: ProgressAnswer
@@ -103,7 +114,7 @@ class StudyStatus(BaseModel):
     progress: ProgressAnswer
     best: BestTrial | None = Field(description="of the search; its value flatters, since it was chosen by it")
     promoted: Promoted | None
-    spec: StudySpec | None = Field(description="null for a foreign study")
+    spec: AnyStudySpec | None = Field(description="null for a foreign study")
     job: JobAnswer | None
     created_at: Time | None
     started_at: Time | None
@@ -122,15 +133,21 @@ class TrialAnswer(BaseModel):
         description="validation accuracy after the last epoch; of a pruned trial, after its last one"
     )
     params: dict[str, Any] = Field(description="as Optuna holds them")
-    hyperparameters: Hyperparameters | None
+    hyperparameters: Configuration | None
     seed: int | None
     attempts: int
     seconds: float | None
     parameters: int | None = Field(description="weights and biases of the net")
     reason: Ending | None = Field(description="why it was pruned or has failed")
     detail: str | None
+    void: bool = Field(description="declared so by a user: out of the best, of the sampler's view and of promotion")
+    void_reason: str | None
     datetime_start: Time | None
     datetime_complete: Time | None
+
+
+class VoidCall(Spec):
+    reason: str | None = Field(None, min_length=1, max_length=1000, examples=["the machine was out of order"])
 
 
 class AttemptAnswer(BaseModel):
@@ -146,6 +163,7 @@ class AttemptAnswer(BaseModel):
 class TrialWithCurves(TrialAnswer):
     history: list[AttemptAnswer] = Field(description="every start of this trial, the first one first")
     curves: dict[str, list[float]] = Field(description="by name, a number an epoch; `epoch` is the axis")
+    build: Build | None = Field(description="where its last attempt was trained; null before its first epoch has ended")
 
 
 class BestConfiguration(BaseModel):
@@ -157,8 +175,8 @@ class BestConfiguration(BaseModel):
         description="the trial's; null for the default configuration where the space excludes it"
     )
     contender: str
-    value: float = Field(description="validation accuracy at this stage")
-    hyperparameters: Hyperparameters
+    value: float = Field(description="at this stage: validation accuracy, or the first objective of an outside study")
+    hyperparameters: Configuration
     parameters: int | None
     seed: int | None
     model: str | None = Field(description="the id of the model that was kept of it")
@@ -183,6 +201,40 @@ class ModelAnswer(BaseModel):
     created_at: Time
 
 
+class ScheduleRunAnswer(BaseModel):
+    """What came of a due time."""
+
+    fire_time: Time = Field(description="the due time; of a run by hand, the full second of its call")
+    outcome: Outcome
+    reason: str | None = Field(description="why nothing was started, or for which other due times it stands")
+    started_at: Time | None
+    job: int | None = Field(description="the id of the job that was queued")
+    study: str | None
+
+
+class ScheduleAnswer(ScheduleSpec):
+    next_fire_time: Time | None = Field(description="null while it is paused")
+    last_run: ScheduleRunAnswer | None
+    created_at: Time
+
+
+class DeliveryAnswer(BaseModel):
+    """One webhook on its way to its receiver."""
+
+    id: str = Field(description="the header `webhook-id`, the same at every attempt")
+    event: str
+    job: int = Field(validation_alias="job_id")
+    url: str
+    state: Literal["pending", "delivered", "given_up"]
+    attempts: int = Field(description="since it was written, or last asked for")
+    next_attempt_at: Time | None = Field(
+        description="null once it needs none; while it is on its way, when its claim ends"
+    )
+    delivered_at: Time | None
+    last_error: str | None
+    created_at: Time
+
+
 class Health(BaseModel):
     status: Literal["ok"]
 
@@ -190,3 +242,61 @@ class Health(BaseModel):
 class Ready(BaseModel):
     status: Literal["ready"]
     runner_beat_at: Time
+
+
+class TokenAnswer(BaseModel):
+    name: str
+    role: Role
+    state: Literal["live", "expired", "revoked"]
+    created_at: Time
+    created_by: str
+    expires_at: Time | None = Field(description="null: it ends when it is revoked")
+    revoked_at: Time | None
+    last_used_at: Time | None = Field(description="at most a minute behind")
+
+
+class TokenCreated(TokenAnswer):
+    token: str = Field(description="the secret; it is told here and never again")
+
+
+class AuditEntry(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    at: Time
+    who: str = Field(
+        description="a token's name, `token-file`, `local:<user>` of a command on the data folder, `anonymous`"
+    )
+    method: str
+    path: str
+    status: int = Field(description="of the answer; with 400 or more nothing was changed")
+    location: str | None = Field(description="the address of what was made")
+    request_id: str = Field(description="the answer's `X-Request-ID`")
+
+
+class WhoAmI(BaseModel):
+    name: str = Field(description="as the audit log calls you")
+    role: Role
+    access_control: bool = Field(description="false: there are no tokens, and everybody on this machine is an operator")
+    expires_at: Time | None = Field(description="when your token or session ends; null: when it is revoked")
+
+
+class SuggestedTrial(BaseModel):
+    number: int
+    params: dict[str, bool | int | float | str]
+    lease_expires_at: Time = Field(description="unless it is renewed: by a measurement, or by asking again")
+
+
+class Suggested(BaseModel):
+    trials: list[SuggestedTrial]
+    done: bool = Field(description="true: the study has ended, and there will be no more")
+
+
+class ShouldStop(BaseModel):
+    should_stop: bool
+
+
+class Completed(BaseModel):
+    number: int
+    state: TrialStateName
+    late: bool = Field(description="told after the trial's lease had ended, or after the trial had")

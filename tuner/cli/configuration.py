@@ -1,10 +1,17 @@
 """One configuration in a line that a person can read."""
 
+from collections.abc import Mapping
+
 from tuner.specs.hyperparameters import Hyperparameters
 
 
-def in_words(point: Hyperparameters) -> str:
-    """`2×128 relu · adam 0.001 · cross_entropy · batch 128 · …`; what is switched off is left out."""
+def in_words(point: Hyperparameters | Mapping[str, bool | int | float | str]) -> str:
+    """`2×128 relu · adam 0.001 · cross_entropy · batch 128 · …`; what is switched off is left out. Of an outside objective, every
+    name with its value."""
+    if not isinstance(point, Hyperparameters):
+        return " · ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in point.items()
+        )
     pieces = f"({point.maxout_pieces})" if point.maxout_pieces is not None else ""
     parts = [
         f"{point.depth}×{point.width} {point.activation}{pieces}",

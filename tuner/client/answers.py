@@ -4,8 +4,9 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tuner.specs.build import Build
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import StudySpec
+from tuner.specs.outside_study import AnyStudySpec
 
 T = TypeVar("T")
 
@@ -42,10 +43,14 @@ class Progress(Answer):
     eta_seconds: float | None
 
 
+Configuration = Hyperparameters | dict[str, bool | int | float | str]
+"""Of our nets, or of an outside objective's own space."""
+
+
 class BestTrial(Answer):
     number: int
     value: float
-    hyperparameters: Hyperparameters | None
+    hyperparameters: Configuration | None
 
 
 class Promoted(Answer):
@@ -90,7 +95,7 @@ class StudyStatus(Answer):
     progress: Progress
     best: BestTrial | None
     promoted: Promoted | None
-    spec: StudySpec | None
+    spec: AnyStudySpec | None
     job: Job | None
 
 
@@ -103,12 +108,18 @@ class Trial(Answer):
     number: int
     state: str
     value: float | None
-    hyperparameters: Hyperparameters | None
+    hyperparameters: Configuration | None
     seed: int | None
     attempts: int
     seconds: float | None
     parameters: int | None
     reason: str | None
+
+
+class TrialWithCurves(Trial):
+    detail: str | None
+    curves: dict[str, tuple[float, ...]]
+    build: Build | None
 
 
 class BestConfiguration(Answer):
@@ -140,3 +151,67 @@ class Model(Answer):
     parameters: int
     metrics: ModelMetrics
     created_at: str
+
+
+class Delivery(Answer):
+    id: str
+    event: str
+    job: int
+    url: str
+    state: str
+    attempts: int
+    next_attempt_at: str | None
+    delivered_at: str | None
+    last_error: str | None
+    created_at: str
+
+
+class ScheduleRun(Answer):
+    fire_time: str
+    outcome: str
+    reason: str | None
+    started_at: str | None
+    job: int | None
+    study: str | None
+
+
+class ScheduledStudy(Answer):
+    """As far as a list needs it; its name may hold `{date}`."""
+
+    name: str
+
+
+class Schedule(Answer):
+    name: str
+    cron: str | None
+    interval_seconds: int | None
+    time_zone: str
+    study: ScheduledStudy
+    policy: str
+    overlap: str
+    paused: bool
+    next_fire_time: str | None
+    last_run: ScheduleRun | None
+
+
+class Token(Answer):
+    name: str
+    role: str
+    state: str
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+class CreatedToken(Token):
+    token: str
+
+
+class AuditEntry(Answer):
+    at: str
+    who: str
+    method: str
+    path: str
+    status: int
+    location: str | None

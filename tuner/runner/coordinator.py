@@ -2,13 +2,16 @@
 
 import logging
 import traceback
+from typing import Any
 
 from sqlalchemy import Connection
 
 from tuner.errors import LeaseLost, Unavailable
 from tuner.specs.job import PromoteWork
+from tuner.specs.outside_study import OutsideStudySpec
 from tuner.stages.job import RunningJob
-from tuner.stages.leased_job import JobFailed, JobInterrupted
+from tuner.stages.leased_job import JobFailed, JobInterrupted, LeasedJob
+from tuner.stages.outside import search_outside
 from tuner.stages.promotion import promote
 from tuner.stages.search import search
 from tuner.stages.verdict import judge
@@ -22,7 +25,7 @@ GIVEN_BACK = {None: JobState.QUEUED, JobRequest.PAUSE: JobState.PAUSED, JobReque
 """The state of a job that was interrupted, by request; None: the runner ends, and another one goes on."""
 
 
-def coordinate(job: RunningJob) -> None:
+def coordinate(job: RunningJob | LeasedJob[OutsideStudySpec]) -> None:
     """Carry the job to its end or give it back; nothing of it runs afterwards.
 
     Raises LeaseLost where another runner owns the job now, and Unavailable where the runner ends while the database cannot be
@@ -46,8 +49,10 @@ def coordinate(job: RunningJob) -> None:
         _end(job, JobState.FAILED, "error", traceback.format_exc())
 
 
-def _stages(job: RunningJob) -> str:
+def _stages(job: RunningJob | LeasedJob[OutsideStudySpec]) -> str:
     """Go through the stages of the job's kind; answers why it stopped."""
+    if not isinstance(job, RunningJob):
+        return search_outside(job)
     job.write(lambda connection: attempts.release_interrupted(connection, job.study_id, Ending.RUNNER_LOST))
     if isinstance(job.work, PromoteWork):
         return _promote(job, "promoted")
@@ -62,7 +67,7 @@ def _promote(job: RunningJob, stop_reason: str) -> str:
     return stop_reason if judge(job, ranked) else "test_set_sealed"
 
 
-def _end(job: RunningJob, state: JobState, stop_reason: str | None, error: str | None = None) -> None:
+def _end(job: LeasedJob[Any], state: JobState, stop_reason: str | None, error: str | None = None) -> None:
     progress = job.finished_progress() if state is JobState.SUCCEEDED else job.progress
 
     def end(connection: Connection) -> None:

@@ -5,6 +5,10 @@ import secrets
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -15,12 +19,17 @@ from tuner.errors import Conflict, LeaseLost, TunerError, Unavailable
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import Executor
 from tuner.runner.coordinator import coordinate
+from tuner.runner.postman import Postman
+from tuner.runner.ticker import TICK_SECONDS, Ticker
 from tuner.settings import Settings
 from tuner.specs.job import read_work
-from tuner.stages.job import RunningJob, outlast
+from tuner.specs.outside_study import OutsideStudySpec
+from tuner.stages.job import RunningJob
+from tuner.stages.leased_job import LeasedJob, outlast
 from tuner.store import further_jobs, jobs, runners, studies
 from tuner.store.database import open_database, reading, writing
-from tuner.store.jobs import Job, JobState, Lease
+from tuner.store.jobs import Job, JobKind, JobState, Lease
+from tuner.webhooks import WebhookRules
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +76,27 @@ def run(settings: Settings, ending: threading.Event) -> None:
 def _run(settings: Settings, ending: threading.Event) -> None:
     engine = open_database(settings.database_url)
     executor = LocalExecutor(settings.parallel, settings.worker_memory_mb)
+    postman = Postman(engine, WebhookRules(settings), ending)
     try:
-        Runner(settings, engine, executor, ending).loop()
+        with _beside(ending, postman=postman.work):
+            Runner(settings, engine, executor, ending).loop()
     finally:
         executor.close()
         engine.dispose()
+
+
+@contextmanager
+def _beside(ending: threading.Event, **works: Callable[[], None]) -> Iterator[None]:
+    """Each of `works` goes on in a thread of its own until `ending` is set, as it is at the end of the block."""
+    threads = [threading.Thread(target=work, name=name) for name, work in works.items()]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
 
 
 class Runner:
@@ -80,12 +105,16 @@ class Runner:
         self._owner = secrets.token_hex(8)
         self._watch = LeaseWatch()
         self._threads: dict[int, threading.Thread] = {}
-        self._last_beat = float("-inf")
+        self._outside: set[int] = set()
+        """Jobs whose trials are run elsewhere: they take none of the `max_jobs` places."""
+        self._ticker = Ticker(engine, settings)
+        self._last_beat = self._last_tick = float("-inf")
 
     def loop(self) -> None:
         while not self._ending.is_set():
             try:
                 self._beat()
+                self._tick()
                 self._claim()
             except Unavailable as error:
                 logger.error("%s; trying again", error)
@@ -101,15 +130,22 @@ class Runner:
                 runners.beat(connection, self._owner, self._executor.slots)
             self._last_beat = now
 
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._last_tick >= TICK_SECONDS:
+            self._last_tick = now
+            self._ticker.tick(datetime.now(UTC))
+
     def _claim(self) -> None:
         self._threads = {job_id: thread for job_id, thread in self._threads.items() if thread.is_alive()}
-        if len(self._threads) >= self._settings.max_jobs:
-            return
+        full = len(self._threads.keys() - self._outside) >= self._settings.max_jobs
         others = [job for job in jobs.running_jobs(self._engine) if job.id not in self._threads]
         # On SQLite this process holds the one runner's lock, so whoever ran these jobs is gone.
         expired = others if self._settings.on_sqlite else self._watch.expired(others, time.monotonic())
-        lease = jobs.claim(self._engine, self._owner, expired)
+        lease = jobs.claim(self._engine, self._owner, expired, JobKind.EXTERNAL if full else None)
         if lease is not None:
+            if lease.kind is JobKind.EXTERNAL:
+                self._outside.add(lease.job_id)
             thread = threading.Thread(target=self._work, args=(lease,), name=f"job-{lease.job_id}")
             self._threads[lease.job_id] = thread
             thread.start()
@@ -130,7 +166,7 @@ class Runner:
             jobs.advance(connection, lease, lease.heartbeat + 1)
             jobs.end_job(connection, lease, JobState.FAILED, "error", error)
 
-    def _open(self, lease: Lease) -> RunningJob:
+    def _open(self, lease: Lease) -> RunningJob | LeasedJob[OutsideStudySpec]:
         with reading(self._engine) as connection:
             study = studies.find_study_by_id(connection, lease.study_id)
             row = jobs.find_job(connection, lease.job_id)
@@ -139,17 +175,22 @@ class Runner:
         work = None if row.work is None else read_work.validate_python(row.work)
         with writing(self._engine) as connection:
             spec = further_jobs.begin(connection, study, work)
+        common: dict[str, Any] = {
+            "engine": self._engine,
+            "lease": lease,
+            "name": study.name,
+            "ending": self._ending,
+            "work": work,
+            "elapsed_before": row.elapsed_seconds,
+            "failed_before": row.failed_before,
+        }
+        if isinstance(spec, OutsideStudySpec):
+            return LeasedJob(spec=spec, **common)
         return RunningJob(
-            engine=self._engine,
-            lease=lease,
-            name=study.name,
             spec=spec,
             dataset=open_dataset(spec.dataset, self._settings.datasets_dir),
             executor=self._executor,
             models_dir=self._settings.models_dir,
-            ending=self._ending,
             created_at=study.created_at,
-            work=work,
-            elapsed_before=row.elapsed_seconds,
-            failed_before=row.failed_before,
+            **common,
         )

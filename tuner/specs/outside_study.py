@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from tuner.specs.outside_space import OutsideSpace
 from tuner.specs.spec import Spec
-from tuner.specs.study import CommonSpec, Direction, StudySpec, check_grid
+from tuner.specs.study import CommonSpec, Direction, PromotionSpec, StudySpec, check_grid
 
 
 class OutsideObjective(Spec):
@@ -49,6 +49,10 @@ class OutsideStudySpec(CommonSpec):
     def directions(self) -> list[Direction]:
         """Of each objective, the first one first."""
         return [objective.direction for objective in self.objectives]
+
+    def promoted_epochs(self, _promotion: PromotionSpec | None) -> int:
+        """Nothing is promoted."""
+        return 0
 
     def last_step(self) -> None:
         """Only the worker knows it."""

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from tuner.specs.build import Build
 from tuner.store import trials
 from tuner.store.clock import now
 from tuner.store.tables import attempts, curves
@@ -15,7 +16,7 @@ class Ending(StrEnum):
     """How an attempt ended, and with its last attempt the trial, whose `reason` it is then.
 
     The trial runs again, under its number and with its hyperparameters and seed, after `killed` and `out_of_memory` by the kernel
-    (up to a cap), `paused`, `runner_ended` and `runner_lost`; not where it would end the same way again.
+    (up to a cap), `lease_ended` (likewise), `paused`, `runner_ended` and `runner_lost`; not where it would end the same way again.
     """
 
     COMPLETE = "complete"
@@ -32,6 +33,12 @@ class Ending(StrEnum):
     RUNNER_ENDED = "runner_ended"
     """On purpose, and gave the trial back."""
     RUNNER_LOST = "runner_lost"
+    LEASE_ENDED = "lease_ended"
+    """Of an outside worker that was silent."""
+    INFEASIBLE = "infeasible"
+    """An outside worker could not evaluate the configuration."""
+    LATE = "late"
+    """Told by an outside worker after its lease, or after another end of the trial."""
 
 
 LOST_WORKER = (Ending.KILLED, Ending.OUT_OF_MEMORY)
@@ -39,13 +46,14 @@ LOST_WORKER = (Ending.KILLED, Ending.OUT_OF_MEMORY)
 
 @dataclass(frozen=True)
 class Attempt:
-    """`ended_at` and `outcome` are None while it is under way."""
+    """`ended_at` and `outcome` are None while it is under way, `build` where no epoch of it was told."""
 
     job_id: int
     started_at: str
     ended_at: str | None
     outcome: Ending | None
     detail: str | None
+    build: Build | None
 
 
 def open_attempt(connection: Connection, trial_id: int, study_id: int, job_id: int, fence: int) -> None:
@@ -53,9 +61,13 @@ def open_attempt(connection: Connection, trial_id: int, study_id: int, job_id: i
     connection.execute(insert(attempts).values(values))
 
 
-def close_attempt(connection: Connection, trial_id: int, outcome: Ending, detail: str | None = None) -> None:
+def close_attempt(
+    connection: Connection, trial_id: int, outcome: Ending, detail: str | None = None, build: Build | None = None
+) -> None:
     still_open = (attempts.c.trial_id == trial_id) & attempts.c.ended_at.is_(None)
-    connection.execute(update(attempts).where(still_open).values(outcome=outcome, detail=detail, ended_at=now()))
+    stored = None if build is None else build.model_dump()
+    values = {"outcome": outcome, "detail": detail, "build": stored, "ended_at": now()}
+    connection.execute(update(attempts).where(still_open).values(values))
 
 
 def release(connection: Connection, trial_ids: Sequence[int], outcome: Ending, detail: str | None = None) -> None:
@@ -69,8 +81,10 @@ def release(connection: Connection, trial_ids: Sequence[int], outcome: Ending, d
 
 
 def release_interrupted(connection: Connection, study_id: int, outcome: Ending) -> None:
-    """`release` every trial of the study whose attempt is open. RUNNING trials of other programs are left alone."""
-    release(connection, _open_ids(connection, study_id), outcome)
+    """`release` every trial of the study whose attempt is open. RUNNING trials of other programs are left alone, and those of
+    outside workers, where it is only the runner that has ended."""
+    inside = outcome in (Ending.RUNNER_ENDED, Ending.RUNNER_LOST)
+    release(connection, _open_ids(connection, study_id, inside), outcome)
 
 
 def close_open(connection: Connection, study_id: int, outcome: Ending) -> None:
@@ -93,6 +107,7 @@ def load_attempts(connection: Connection, trial_id: int) -> list[Attempt]:
             ended_at=row.ended_at,
             outcome=None if row.outcome is None else Ending(row.outcome),
             detail=row.detail,
+            build=None if row.build is None else Build.model_validate(row.build),
         )
         for row in rows
     ]
@@ -103,6 +118,9 @@ def count_attempts(connection: Connection, trial_ids: Sequence[int]) -> dict[int
     return {row[0]: row[1] for row in connection.execute(query.group_by(attempts.c.trial_id))}
 
 
-def _open_ids(connection: Connection, study_id: int) -> list[int]:
+def _open_ids(connection: Connection, study_id: int, inside: bool = False) -> list[int]:
+    """The trials under way; `inside`: only those of our own workers."""
     query = select(attempts.c.trial_id).where(attempts.c.study_id == study_id, attempts.c.ended_at.is_(None))
+    if inside:
+        query = query.where(attempts.c.client_id.is_(None))
     return list(connection.execute(query).scalars())

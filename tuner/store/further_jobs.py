@@ -4,9 +4,10 @@ from sqlalchemy import Connection, update
 
 from tuner.errors import Conflict, InvalidInput
 from tuner.specs.job import PromoteWork, SearchWork, read_work
+from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import BudgetSpec, StudySpec
 from tuner.store import jobs, revisions, studies, trials
-from tuner.store.jobs import ENDED
+from tuner.store.jobs import ENDED, JobKind
 from tuner.store.studies import Study
 from tuner.store.tables import jobs as job_rows
 
@@ -31,18 +32,27 @@ def queue_job(connection: Connection, study_id: int, work: SearchWork | PromoteW
             _check_total(connection, study_id, work.n_trials, spec.budget.n_trials if waits else 0)
             total = work.n_trials
         case PromoteWork():
+            if isinstance(spec, OutsideStudySpec):
+                raise Conflict(f"only our own nets can be promoted, but {study.name!r} has an external objective")
             if not waits and not trials.best_trials(connection, study_id, study.minimize, 1):
                 raise Conflict(f"promotion needs a trial that is COMPLETE and not void, but {study.name!r} has none")
             total = trials.count_trials(connection, study_id) + spec.promoted_epochs(work.promotion(spec.promotion))
     return jobs.create_job(
         connection,
         study_id,
-        work.kind,
+        JobKind.EXTERNAL if isinstance(spec, OutsideStudySpec) else JobKind(work.kind),
         total,
         work=work.model_dump(mode="json"),
         priority=work.priority,
         after_job_id=job.id if waits else None,
     )
+
+
+def total_trials(study: Study) -> int:
+    """How many trials the study is to have, by its unfinished job or else by its budget."""
+    total = studies.own_spec(study).budget.n_trials
+    work = None if study.job is None or study.job.work is None else read_work.validate_python(study.job.work)
+    return max(total, work.n_trials) if isinstance(work, SearchWork) else total
 
 
 def _check_total(connection: Connection, study_id: int, n_trials: int, coming: int) -> None:
@@ -72,7 +82,7 @@ def edit_budget(connection: Connection, study: Study, budget: BudgetSpec) -> Non
     studies.write_spec(connection, study.id, spec)
 
 
-def begin(connection: Connection, study: Study, work: SearchWork | PromoteWork | None) -> StudySpec:
+def begin(connection: Connection, study: Study, work: SearchWork | PromoteWork | None) -> StudySpec | OutsideStudySpec:
     """The study's spec as the job that begins, or goes on, is to work by it: a search raises the study's total to its own."""
     spec = studies.own_spec(study)
     if isinstance(work, SearchWork) and work.n_trials > spec.budget.n_trials:

@@ -1,30 +1,38 @@
 """The one road by which a study comes into being: checked against its data, written, its first job queued."""
 
-from pathlib import Path
-
 from sqlalchemy import Connection
 
 from tuner.data.catalogue import Dataset, describe
 from tuner.data.splits import part_sizes, search_slices
 from tuner.errors import InvalidInput, NotFound
+from tuner.settings import Settings
+from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import StudySpec
 from tuner.store import studies
+from tuner.webhooks import WebhookRules
 
 
-def post_study(connection: Connection, spec: StudySpec, datasets_dir: Path, after_job_id: int | None = None) -> int:
+def post_study(
+    connection: Connection, spec: StudySpec | OutsideStudySpec, settings: Settings, after_job_id: int | None = None
+) -> int:
     """The id of the study's first job, which waits until `after_job_id` has ended.
 
     Raises InvalidInput where the spec does not go with its data set, Conflict where the name is taken.
     """
-    notes = fit_to_data(spec, datasets_dir)
+    notes = check(spec, settings)
     total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion)
     return studies.create_study(connection, spec, notes, total, after_job_id)
 
 
-def fit_to_data(spec: StudySpec, datasets_dir: Path) -> list[str]:
+def check(spec: StudySpec | OutsideStudySpec, settings: Settings) -> list[str]:
     """What the service changes of the spec to fit the data. Raises InvalidInput where it cannot."""
+    WebhookRules(settings).check(spec.webhook)
+    return _fit_to_data(spec, settings) if isinstance(spec, StudySpec) else []
+
+
+def _fit_to_data(spec: StudySpec, settings: Settings) -> list[str]:
     try:
-        dataset = describe(spec.dataset, datasets_dir)
+        dataset = describe(spec.dataset, settings.datasets_dir)
     except NotFound as error:
         raise InvalidInput(str(error), ("dataset",)) from error
     _check_shape(spec, dataset)

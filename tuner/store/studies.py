@@ -42,6 +42,7 @@ class Study:
     spec: StudySpec | OutsideStudySpec | None
     notes: tuple[str, ...]
     created_at: str | None
+    revision: int
     job: Job | None
 
 
@@ -122,13 +123,20 @@ def delete_study(connection: Connection, study: Study) -> None:
 def restore_study(connection: Connection, name: str) -> None:
     """The study that was last deleted under this name is there again. Raises NotFound where there is none, Conflict where the
     name is taken by now."""
-    query = select(studies.c.study_id).where(studies.c.name.like(f"{DELETED_PREFIX}%/{_escaped(name)}", escape="!"))
-    study_id = connection.execute(query.order_by(studies.c.deleted_at.desc()).limit(1)).scalar_one_or_none()
-    if study_id is None:
-        raise NotFound(f"no deleted study is named {name!r}")
+    study_id = find_deleted(connection, name)[0]
     if find_study(connection, name) is not None:
         raise Conflict(f"a study's name must be free, but {name!r} is taken")
     _rename(connection, study_id, name, None)
+
+
+def find_deleted(connection: Connection, name: str) -> list[int]:
+    """The ids of the studies that were deleted under this name, the last one first; while a write transaction lasts, nobody else
+    restores or purges them. Raises NotFound where there is none."""
+    query = select(studies.c.study_id).where(studies.c.name.like(f"{DELETED_PREFIX}%/{_escaped(name)}", escape="!"))
+    found = connection.execute(query.order_by(studies.c.deleted_at.desc()).with_for_update()).scalars().all()
+    if not found:
+        raise NotFound(f"no deleted study is named {name!r}")
+    return list(found)
 
 
 def _rename(connection: Connection, study_id: int, name: str, deleted_at: str | None) -> None:
@@ -162,6 +170,7 @@ def _query() -> Select[Any]:
         ours.c.spec,
         ours.c.notes,
         ours.c.created_at,
+        ours.c.revision,
     )
     return select(*columns).outerjoin(ours, same).where(ours.c.deleted_at.is_(None))
 
@@ -196,6 +205,7 @@ def _studies(connection: Connection, query: Select[Any]) -> list[Study]:
             spec=None if row.spec is None else read_spec.validate_python(row.spec),
             notes=tuple(row.notes or ()),
             created_at=row.created_at,
+            revision=row.revision or 0,
             job=by_study.get(row.study_id),
         )
         for row in rows
