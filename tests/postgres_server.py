@@ -49,12 +49,12 @@ def postgres_server(pg_ctl: Path, *, durable: bool) -> Iterator[str]:
 
 
 @contextmanager
-def postgres_database(server: str) -> Iterator[str]:
-    """The URL of an empty database on the server, dropped at the end."""
+def postgres_database(server: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a database on the server, a copy of `template` (an empty one), dropped at the end."""
     name = f"test_{os.urandom(6).hex()}"
     admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
         yield f"{server}/{name}"
     finally:

@@ -12,6 +12,10 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def from_rfc3339(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
 def optuna_now() -> datetime:
     """Naive UTC, as Optuna 5 writes it into its tables."""
     return datetime.now(UTC).replace(tzinfo=None)
