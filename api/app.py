@@ -5,14 +5,34 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from sqlalchemy import Engine
 
-from api import problems
+from api import documentation, openapi, problems
+from api.changes import Changes
 from api.dashboard import DashboardStorage, make_dashboard
-from api.routes import further_jobs, health, jobs, models, studies, trials
-from api.security import Gate
+from api.gate import Gate
+from api.keyring import Keyring
+from api.limits import Limits
+from api.origins import Origins
+from api.routes import (
+    access,
+    deliveries,
+    further_jobs,
+    health,
+    jobs,
+    login,
+    models,
+    outside,
+    schedules,
+    studies,
+    tokens,
+    trials,
+)
 from tuner import __version__
+from tuner.errors import InvalidInput
 from tuner.settings import Settings
-from tuner.store.database import migrate, open_database
+from tuner.store.database import migrate, open_database, reading
+from tuner.store.tokens import any_token
 
 DESCRIPTION = """
 Post a study; the service searches on a small subset, promotes the best few to the full data, and scores the winner once on a
@@ -22,12 +42,14 @@ The [Optuna dashboard](/dashboard) shows the same trials, read only.
 """
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service's app. Raises InvalidInput where the settings would let everybody in, Unavailable without a database."""
+def create_app(settings: Settings | None = None, local_token: str | None = None) -> FastAPI:
+    """The service's app. `local_token` is a secret of whoever starts it, and makes its bearer an operator.
+
+    Raises InvalidInput where the settings would let everybody in, Unavailable without a database.
+    """
     settings = settings or Settings()
-    token = settings.token()
-    engine = open_database(settings.database_url)
-    migrate(engine)
+    keys = settings.file_token(), local_token
+    engine = _open(settings)
     storage = DashboardStorage(settings.database_url)
 
     @asynccontextmanager
@@ -35,22 +57,56 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         close(app)
 
-    app = FastAPIOffline(  # FastAPI's own pages would load their scripts from elsewhere
+    app = FastAPIOffline(  # it serves the scripts of the documentation, which FastAPI's own pages would load from elsewhere
+        docs_url=None,
+        redoc_url=None,
         title="tuner",
         lifespan=lifespan,
         version=__version__,
         description=DESCRIPTION,
         redirect_slashes=False,
         responses=problems.described(422),
+        webhooks=deliveries.webhooks,
     )
     app.state.engine, app.state.storage, app.state.settings = engine, storage, settings
+    app.state.keyring, app.state.limits = Keyring(engine, *keys), Limits(settings)
     problems.install(app)
-    for routes in (health, studies, trials, jobs, further_jobs, models):
+    openapi.install(app)
+    documentation.install(app)
+    for routes in (
+        health,
+        studies,
+        trials,
+        outside,
+        jobs,
+        further_jobs,
+        models,
+        schedules,
+        deliveries,
+        access,
+        tokens,
+        login,
+    ):
         app.include_router(routes.router)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
     app.router.default = make_dashboard(storage)
-    app.add_middleware(Gate, settings=settings, token=token)
+    app.add_middleware(Changes, engine=engine)
+    app.add_middleware(Gate, origins=Origins(settings), keyring=app.state.keyring, limits=app.state.limits)
     return app
+
+
+def _open(settings: Settings) -> Engine:
+    """The database, with today's tables. Raises InvalidInput where it has no token and the settings need one."""
+    engine = open_database(settings.database_url)
+    migrate(engine)
+    with reading(engine) as connection:
+        guarded = settings.token_file is not None or any_token(connection)
+    try:
+        settings.check_address(guarded)
+    except InvalidInput:
+        engine.dispose()
+        raise
+    return engine
 
 
 def close(app: FastAPI) -> None:

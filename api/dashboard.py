@@ -7,9 +7,11 @@ from a2wsgi import WSGIMiddleware
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.study._frozen import FrozenStudy
+from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.headers import policy
 from api.problems import problem
 from tuner.store.studies import DELETED_PREFIX
 
@@ -57,6 +59,17 @@ def make_dashboard(storage: DashboardStorage) -> ASGIApp:
             return
         if b"accept-encoding" not in dict(scope["headers"]):  # without it 0.21 answers /static with 500
             scope = {**scope, "headers": [*scope["headers"], (b"accept-encoding", b"identity")]}
-        await app(scope, receive, send)  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
+        await app(scope, receive, _with_policy(send))  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
 
     return read_only
+
+
+def _with_policy(send: Send) -> Send:
+    """Its scripts are files, its styles are made at run time; it asks its own server alone."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Content-Security-Policy"] = policy(styles="'self' 'unsafe-inline'")
+        await send(message)
+
+    return sending

@@ -6,10 +6,13 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from sqlalchemy import Connection, Engine
 
+from api.changes import Change
+from api.keyring import Caller, Keyring
+from api.limits import Limits
 from tuner.errors import NotFound
 from tuner.settings import Settings
 from tuner.store import jobs, model_registry, studies
-from tuner.store.database import reading, writing
+from tuner.store.database import reading
 from tuner.store.jobs import Job
 from tuner.store.model_registry import Model
 from tuner.store.studies import Study
@@ -25,8 +28,26 @@ def get_settings(request: Request) -> Settings:
     return settings
 
 
+def get_caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def get_keyring(request: Request) -> Keyring:
+    keyring: Keyring = request.app.state.keyring
+    return keyring
+
+
+def get_limits(request: Request) -> Limits:
+    limits: Limits = request.app.state.limits
+    return limits
+
+
 AnEngine = Annotated[Engine, Depends(get_engine)]
 TheSettings = Annotated[Settings, Depends(get_settings)]
+TheCaller = Annotated[Caller, Depends(get_caller)]
+TheKeyring = Annotated[Keyring, Depends(get_keyring)]
+TheLimits = Annotated[Limits, Depends(get_limits)]
 
 
 def _read(engine: AnEngine) -> Iterator[Connection]:
@@ -34,14 +55,19 @@ def _read(engine: AnEngine) -> Iterator[Connection]:
         yield connection
 
 
-def _write(engine: AnEngine) -> Iterator[Connection]:
-    with writing(engine) as connection:
-        yield connection
+async def begin_change(request: Request) -> Connection:
+    change: Change = request.state.change
+    return await change.begin()
 
 
-Reading = Annotated[Connection, Depends(_read)]
-Writing = Annotated[Connection, Depends(_write, scope="function")]
-"""Committed before the answer is sent, rolled back if the route raises."""
+READERS = 8
+"""Read transactions at once. Those that wait for their turn hold no thread and no connection, of which there are 15: else those
+who wait could keep those who read from going on."""
+
+Reading = Annotated[Connection, Depends(_read, max_concurrency=READERS)]
+Writing = Annotated[Connection, Depends(begin_change)]
+"""A write transaction: committed, with the audit log's entry and the answer to an Idempotency-Key, before the answer is sent;
+rolled back where that is no success. A route that changes something uses this one and no other."""
 
 StudyName = Annotated[str, Path(description="a study's name, or `@<id>` of a foreign one", examples=["mnist-quick"])]
 Limit = Annotated[int, Query(ge=1, le=500, description="items of a page")]

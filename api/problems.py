@@ -1,5 +1,6 @@
 """Errors as problem+json (RFC 9457): the one place that knows which error has which status."""
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +10,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from tuner.errors import Conflict, DamagedData, InvalidInput, NotFound, TestSetSealed, TunerError, Unavailable
+from tuner.errors import (
+    Conflict,
+    DamagedData,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    TestSetSealed,
+    TunerError,
+    Unavailable,
+)
 
 STATUS: dict[type[TunerError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
@@ -18,6 +28,7 @@ STATUS: dict[type[TunerError], HTTPStatus] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     DamagedData: HTTPStatus.INTERNAL_SERVER_ERROR,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    LimitReached: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -76,11 +87,23 @@ def _with_problem(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-async def _tuner_error(_request: Request, error: Exception) -> ProblemResponse:
-    status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR) if isinstance(error, TunerError) else 500
+def as_problem(error: TunerError | HTTPException) -> ProblemResponse:
+    if isinstance(error, HTTPException):
+        return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     errors = [{"loc": ["body", *error.loc], "msg": str(error)}] if isinstance(error, InvalidInput) else None
-    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, str(error), errors, headers)
+    return problem(status, str(error), errors, _when_to_try_again(error))
+
+
+def _when_to_try_again(error: TunerError) -> dict[str, str] | None:
+    if isinstance(error, LimitReached):
+        return {"Retry-After": str(math.ceil(error.retry_after))}
+    return {"Retry-After": "5"} if isinstance(error, Unavailable) else None
+
+
+async def _tuner_error(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, TunerError)
+    return as_problem(error)
 
 
 async def _validation_error(_request: Request, error: Exception) -> ProblemResponse:
@@ -93,7 +116,7 @@ async def _validation_error(_request: Request, error: Exception) -> ProblemRespo
 
 async def _http_error(_request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    return as_problem(error)
 
 
 _SHAPES = {"fixed", "range", "choice", "literal['auto']", "float"}

@@ -6,6 +6,7 @@
     ├── InvalidInput      a value that breaks a rule; names the field
     ├── DamagedData       a file whose content or checksum is wrong
     ├── Unavailable       the database or the disk cannot be used now
+    ├── LimitReached      more than one caller may ask for at a time
     ├── TestSetSealed     a further opening of a sealed test set
     └── LeaseLost         another runner owns the job
 
@@ -39,6 +40,14 @@ class DamagedData(TunerError):
 
 class Unavailable(TunerError):
     pass
+
+
+class LimitReached(TunerError):
+    """To be tried again after `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TestSetSealed(TunerError):

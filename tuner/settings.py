@@ -31,6 +31,28 @@ class Settings(BaseSettings):
     max_jobs: int = Field(2, ge=1, le=64, description="jobs running at once; they share the workers")
     allowed_hosts: str = Field("", description="comma-separated Host names besides the loopback ones and TUNER_HOST")
     token_file: Path | None = Field(None, description="a file with one operator token; turns access control on")
+    trusted_proxies: str = Field(
+        "", description="comma-separated addresses of reverse proxies whose X-Forwarded-For and -Proto are believed"
+    )
+    requests_per_second: float = Field(500, gt=0, description="of one token, or of one address without a token")
+    requests_burst: int = Field(2000, ge=1, description="so many at once after a rest")
+    logins_per_minute: int = Field(5, ge=1, description="of one address, at the login page")
+    max_streams: int = Field(20, ge=1, description="event streams that one token, or one address, may have open")
+    webhook_hosts: str = Field(
+        "", description="comma-separated `host` or `host:port` that webhooks may go to; empty: no webhooks"
+    )
+    webhook_secret_file: Path | None = Field(
+        None, description="a file with the secret that signs webhooks: `whsec_` and base64; several lines: several signatures"
+    )
+    keep_deleted_days: float = Field(30, ge=0, description="a deleted study can be restored so long, then it is purged")
+    keep_studies_days: float | None = Field(
+        None, ge=0, description="an ended study is deleted so long after its last job; none: never"
+    )
+    keep_events_days: float = Field(
+        30, ge=1, description="jobs' logs, webhooks, schedules' runs, and what failed jobs need for a retry"
+    )
+    keep_audit_days: float = Field(365, ge=1, description="who asked for which change")
+    keep_models_gb: float = Field(10, gt=0, description="files of models; above it the oldest but winners and champions go")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("data_dir")
@@ -53,16 +75,20 @@ class Settings(BaseSettings):
             raise ValueError("a worker's memory can be bounded on Linux only")
         return limit
 
-    def token(self) -> str | None:
-        """The operator's token, or None where everybody may come in; then the address must be this machine's own.
+    def check_address(self, guarded: bool) -> None:
+        """Raises InvalidInput where everybody may come in and the address is not this machine's own."""
+        if not guarded and self.host not in LOOPBACK:
+            rule = "without a token the service binds to loopback only"
+            way = "make one with `tuner token create`, or set TUNER_TOKEN_FILE"
+            raise InvalidInput(f"{rule}, but TUNER_HOST is {self.host}; {way}")
 
-        Raises InvalidInput where the address is another one, the file cannot be read, or the token is too short for a secret.
+    def file_token(self) -> str | None:
+        """The operator's token in TUNER_TOKEN_FILE, if that is set.
+
+        Raises InvalidInput where the file cannot be read, or the token is too short for a secret.
         """
         if self.token_file is None:
-            if self.host in LOOPBACK:
-                return None
-            rule = "without a token the service binds to loopback only"
-            raise InvalidInput(f"{rule}, but TUNER_HOST is {self.host}; set TUNER_TOKEN_FILE")
+            return None
         try:
             token = self.token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -21,8 +21,8 @@ REQUEST_SECONDS = 2
 """So long a request may go on when the service ends."""
 
 
-def serve_api(settings: Settings, listening: socket.socket) -> None:
-    """Answer requests until SIGTERM."""
+def serve_api(settings: Settings, listening: socket.socket, local_token: str | None = None) -> None:
+    """Answer requests until SIGTERM; `local_token` is the supervisor's own, for as long as it lives."""
     die_with_parent()
     log_to_stderr(settings.log_level)
     import uvicorn
@@ -30,12 +30,18 @@ def serve_api(settings: Settings, listening: socket.socket) -> None:
     from tuner.client.in_process import load_app
 
     try:
-        app = load_app(settings)
+        app = load_app(settings, local_token)
     except TunerError as error:
         logger.error("the API cannot start: %s", error)
         sys.exit(1)
     config = uvicorn.Config(
-        app, log_config=None, access_log=settings.log_level == "DEBUG", timeout_graceful_shutdown=REQUEST_SECONDS
+        app,
+        log_config=None,
+        access_log=False,  # it would write queries; the gate writes a line without them
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=REQUEST_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])
 

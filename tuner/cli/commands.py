@@ -3,7 +3,7 @@
 import typer
 from pydantic import ValidationError
 
-from tuner.cli import job, model, run, serve, study
+from tuner.cli import audit, job, model, run, schedule, serve, study, token, trial
 from tuner.errors import TunerError
 
 
@@ -28,8 +28,12 @@ def _app() -> typer.Typer:
     app.command()(serve.serve)
     app.command()(run.run)
     app.add_typer(study.app, name="study", help="Studies: what was searched, and how it goes.")
+    app.add_typer(trial.app, name="trial", help="Trials of a study.")
     app.add_typer(job.app, name="job", help="Jobs: the work on studies.")
+    app.add_typer(schedule.app, name="schedule", help="Schedules: studies that run again and again.")
     app.add_typer(model.app, name="model", help="Models that were kept.")
+    app.add_typer(token.app, name="token", help="Tokens: who may use the service.")
+    app.command()(audit.audit)
     return app
 
 

@@ -1,5 +1,6 @@
 """`tuner serve`: the API and a runner, kept running until SIGTERM or Ctrl-C."""
 
+import secrets
 import signal
 import time
 from contextlib import ExitStack, suppress
@@ -21,7 +22,7 @@ from tuner.cli.watching import Watching
 from tuner.client import Client, Refused, follow
 from tuner.client.answers import StudyStatus
 from tuner.errors import TunerError
-from tuner.settings import Settings
+from tuner.settings import LOOPBACK, Settings
 from tuner.specs.study import StudySpec
 from tuner.webhooks import WebhookRules
 
@@ -42,22 +43,38 @@ def serve(
     if quickstart and "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "WARNING"})  # sentences would tear the progress bar
     log_to_stderr(settings.log_level)
-    settings.token()  # refuses settings that would let everybody in
+    _check_access(settings)
     WebhookRules(settings).secrets()  # and those by which no webhook could be sent
     interrupt_on_signals()
     with suppress(KeyboardInterrupt):  # so it ends, wherever that comes: what has begun by then is ended in order
         _serve(settings, quickstart)
 
 
+def _check_access(settings: Settings) -> None:
+    """Raises InvalidInput where the settings would let everybody in from everywhere; nothing is made before."""
+    if settings.file_token() is not None or settings.host in LOOPBACK:
+        return
+    from tuner.store.database import is_there, open_database
+    from tuner.store.tokens import access_is_controlled
+
+    guarded = False
+    if is_there(settings.database_url):
+        engine = open_database(settings.database_url)
+        guarded = access_is_controlled(engine)
+        engine.dispose()
+    settings.check_address(guarded)
+
+
 def _serve(settings: Settings, quickstart: bool) -> None:
+    token = secrets.token_urlsafe()  # for this process to watch its own API with; it is written nowhere
     with ExitStack() as closing:
         closing.enter_context(owning(settings, f"`tuner serve` for port {settings.port}"))
         listening = closing.enter_context(listen(settings))
         _migrate(settings)
-        roles = Role("API", serve_api, (settings, listening)), Role("runner", work_on_jobs, (settings,))
+        roles = Role("API", serve_api, (settings, listening, token)), Role("runner", work_on_jobs, (settings,))
         closing.enter_context(Supervisor(*roles))
         url = reachable_url(settings, listening)
-        client = closing.enter_context(Client.over_http(url, settings.token()))
+        client = closing.enter_context(Client.over_http(url, token))
         _wait_until_ready(client)
         _tell_addresses(url)
         if quickstart:

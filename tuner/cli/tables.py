@@ -1,17 +1,31 @@
 """Answers as tables."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tuner.cli.configuration import in_words
-from tuner.client.answers import Best, Job, Model, StudySummary
+from tuner.client.answers import AuditEntry, Best, Delivery, Job, Model, Schedule, ScheduleRun, StudySummary, Token
 
 NONE = "–"
 
 PIPE_WIDTH = 200
+
+
+class Difference(Protocol):
+    """Of two runs of one thing."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def recorded(self) -> object: ...
+    @property
+    def replayed(self) -> object: ...
 
 
 def studies_table(studies: Iterable[StudySummary]) -> Table:
@@ -64,6 +78,64 @@ def best_table(best: Best) -> Table:
     return table
 
 
+def differences_table(differences: Iterable[Difference]) -> Table:
+    """Of a replay; numbers with all their digits."""
+    table = _table("", "", ">recorded", ">replayed")
+    for difference in differences:
+        values = (str(value) for value in (difference.recorded, difference.replayed))
+        _add(table, difference.where, difference.name, *values)
+    return table
+
+
+def deliveries_table(deliveries: Iterable[Delivery]) -> Table:
+    table = _table("webhook", "event", ">job", "state", ">attempts", "next", "last error", "url")
+    for one in deliveries:
+        due = NONE if one.next_attempt_at is None else one.next_attempt_at[:19].replace("T", " ")
+        row = (one.event, str(one.job), one.state, str(one.attempts), due, one.last_error or NONE, one.url)
+        _add(table, one.id, *row)
+    return table
+
+
+def schedules_table(schedules: Iterable[Schedule]) -> Table:
+    table = _table("schedule", "due", "next", "study", "policy", "overlap", "last")
+    for schedule in schedules:
+        following = "paused" if schedule.paused else _second(schedule.next_fire_time)
+        last = NONE if schedule.last_run is None else schedule.last_run.outcome
+        row = (timing_in_words(schedule), following, schedule.study.name, schedule.policy, schedule.overlap, last)
+        _add(table, schedule.name, *row)
+    return table
+
+
+def schedule_runs_table(runs: Iterable[ScheduleRun]) -> Table:
+    table = _table("due", "outcome", ">job", "study", "reason")
+    for run in runs:
+        job = NONE if run.job is None else str(run.job)
+        _add(table, _second(run.fire_time), run.outcome, job, run.study or NONE, run.reason or NONE)
+    return table
+
+
+def timing_in_words(schedule: Schedule) -> str:
+    if schedule.cron is not None:
+        return f"{schedule.cron} ({schedule.time_zone})"
+    return f"every {schedule.interval_seconds} s"
+
+
+def tokens_table(tokens: Iterable[Token]) -> Table:
+    table = _table("token", "role", "state", "created", "by", "expires", "last used")
+    for token in tokens:
+        times = _minute(token.expires_at), _minute(token.last_used_at)
+        _add(table, token.name, token.role, token.state, _minute(token.created_at), token.created_by, *times)
+    return table
+
+
+def audit_table(entries: Iterable[AuditEntry]) -> Table:
+    table = _table("at", "who", "", "path", ">status", "made")
+    for entry in entries:
+        at = entry.at[:19].replace("T", " ")
+        _add(table, at, entry.who, entry.method, entry.path, str(entry.status), entry.location or NONE)
+    return table
+
+
 def print_table(table: Table) -> None:
     """As wide as the terminal; where there is none, wide enough for a row a line."""
     console = Console()
@@ -91,6 +163,10 @@ def _table(*headings: str) -> Table:
 def _add(table: Table, *cells: str) -> None:
     """As they are: another program's study may be named `[red]`, which is markup to rich."""
     table.add_row(*(Text(cell) for cell in cells))
+
+
+def _second(time: str | None) -> str:
+    return NONE if time is None else time[:19].replace("T", " ")
 
 
 def _minute(time: str | None) -> str:

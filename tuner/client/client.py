@@ -1,5 +1,6 @@
 """The REST contract as methods: specs in, answers out, `Refused` or `NoAnswer` otherwise."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,14 +12,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuner.client.answers import (
     Answer,
+    AuditEntry,
     Best,
+    CreatedToken,
+    Delivery,
     Job,
     Model,
     Page,
+    Schedule,
+    ScheduleRun,
     StudyPosted,
     StudyStatus,
     StudySummary,
+    Token,
     Trial,
+    TrialWithCurves,
 )
 from tuner.client.in_process import InProcessTransport, load_app
 from tuner.client.refused import NoAnswer, refusal
@@ -44,10 +52,11 @@ class Client:
 
     @classmethod
     def in_process(cls, settings: Settings) -> Self:
-        """The app of these settings in this process; who can read its token file and its database is its operator."""
-        transport = InProcessTransport(load_app(settings))
-        headers = _bearer(settings.token())
-        return cls(httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=headers))
+        """The app of these settings in this process; who can open its database is its operator, and needs no token."""
+        token = secrets.token_urlsafe()  # known to this process alone
+        listens_nowhere = settings.model_copy(update={"host": "127.0.0.1", "token_file": None})
+        transport = InProcessTransport(load_app(listens_nowhere, token))
+        return cls(httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=_bearer(token)))
 
     def __enter__(self) -> Self:
         return self
@@ -89,9 +98,20 @@ class Client:
     def trials(self, name: str, state: str | None = None, sort: str = "number") -> Iterator[Trial]:
         return self._pages(Trial, f"{_study(name)}/trials", state=state, sort=sort)
 
+    def trial(self, name: str, number: int) -> TrialWithCurves:
+        return self._call(TrialWithCurves, "GET", f"{_study(name)}/trials/{number}")
+
     def best(self, name: str, k: int = 5, stage: str | None = None) -> Best:
         """Without `stage`, of the furthest stage that the study has reached."""
         return self._call(Best, "GET", f"{_study(name)}/best", params=_given(k=k, stage=stage))
+
+    def deliveries(self, name: str) -> Iterator[Delivery]:
+        """The study's webhooks, the newest first."""
+        return self._pages(Delivery, f"{_study(name)}/deliveries")
+
+    def send_again(self, name: str, delivery_id: str) -> Delivery:
+        path = f"{_study(name)}/deliveries/{quote(delivery_id, safe='')}/send-again"
+        return self._call(Delivery, "POST", path)
 
     def jobs(self, state: str | None = None) -> Iterator[Job]:
         return self._pages(Job, "/v1/jobs", state=state)
@@ -102,6 +122,29 @@ class Client:
     def cancel_job(self, job_id: str) -> Job:
         return self._call(Job, "POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel")
 
+    def create_schedule(self, spec: Mapping[str, Any]) -> Schedule:
+        return self._call(Schedule, "POST", "/v1/schedules", json=spec)
+
+    def schedules(self) -> Iterator[Schedule]:
+        return self._pages(Schedule, "/v1/schedules")
+
+    def schedule(self, name: str) -> Schedule:
+        return self._call(Schedule, "GET", _schedule(name))
+
+    def edit_schedule(self, name: str, **changes: Any) -> Schedule:
+        """A field that is not named stays as it is."""
+        return self._call(Schedule, "PATCH", _schedule(name), json=changes)
+
+    def delete_schedule(self, name: str) -> None:
+        self._send("DELETE", _schedule(name))
+
+    def run_schedule(self, name: str) -> ScheduleRun:
+        return self._call(ScheduleRun, "POST", f"{_schedule(name)}/run")
+
+    def schedule_runs(self, name: str) -> Iterator[ScheduleRun]:
+        """The newest first."""
+        return self._pages(ScheduleRun, f"{_schedule(name)}/runs")
+
     def models(self) -> Iterator[Model]:
         return self._pages(Model, "/v1/models")
 
@@ -111,6 +154,21 @@ class Client:
     def download(self, model_id: str, to: Path) -> None:
         """Write the model's zip archive (weights, configuration, card) to the file `to`."""
         to.write_bytes(self._send("GET", f"/v1/models/{quote(model_id, safe='')}/download").content)
+
+    def create_token(self, name: str, role: str, expires_days: float | None = None) -> CreatedToken:
+        """The answer's `token` is the secret; nobody can ask for it again."""
+        body = {"name": name, "role": role, "expires_days": expires_days}
+        return self._call(CreatedToken, "POST", "/v1/tokens", json=body)
+
+    def tokens(self) -> Iterator[Token]:
+        return self._pages(Token, "/v1/tokens")
+
+    def revoke_token(self, name: str) -> None:
+        self._send("DELETE", f"/v1/tokens/{quote(name, safe='')}")
+
+    def audit(self, who: str | None = None, path: str | None = None) -> Iterator[AuditEntry]:
+        """The newest first; `path` is how the address begins."""
+        return self._pages(AuditEntry, "/v1/audit", who=who, path=path)
 
     def _pages(self, item: type[T], path: str, **query: str | None) -> Iterator[T]:
         """Every item, a page at a time as they are asked for."""
@@ -148,6 +206,10 @@ class Client:
 
 def _study(name: str) -> str:
     return f"/v1/studies/{quote(name, safe='@')}"
+
+
+def _schedule(name: str) -> str:
+    return f"/v1/schedules/{quote(name, safe='')}"
 
 
 def _bearer(token: str | None) -> dict[str, str]:

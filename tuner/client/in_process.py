@@ -13,9 +13,9 @@ from tuner.settings import Settings
 APP_MODULE = "api.app"
 
 
-def load_app(settings: Settings) -> Any:
-    """The ASGI app for these settings."""
-    return importlib.import_module(APP_MODULE).create_app(settings)
+def load_app(settings: Settings, local_token: str | None = None) -> Any:
+    """The ASGI app for these settings; who shows it `local_token` is its operator."""
+    return importlib.import_module(APP_MODULE).create_app(settings, local_token)
 
 
 class InProcessTransport(httpx.BaseTransport):

@@ -33,6 +33,12 @@ def open_database(url: str) -> Engine:
     return engine
 
 
+def is_there(url: str) -> bool:
+    """Whether there is something to open: of SQLite the file, which opening would make."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A write transaction: committed at the end, rolled back on an error. On SQLite it holds the write lock from its start."""

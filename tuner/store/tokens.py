@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, exists, insert, inspect, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.errors import Conflict, NotFound
 from tuner.specs.token import TokenSpec
 from tuner.store.clock import now, rfc3339
+from tuner.store.database import reading
 from tuner.store.tables import tokens
 
 Token = Row[Any]
@@ -79,6 +80,12 @@ def live_tokens(connection: Connection) -> list[Token]:
 def any_token(connection: Connection) -> bool:
     """Whether there ever was a token: then access control is on."""
     return bool(connection.execute(select(exists().select_from(tokens))).scalar_one())
+
+
+def access_is_controlled(engine: Engine) -> bool:
+    """The same of a database that may be of an earlier version, or have no tables yet."""
+    with reading(engine) as connection:
+        return inspect(connection).has_table(tokens.name) and any_token(connection)
 
 
 def revoke_token(connection: Connection, name: str) -> None:
