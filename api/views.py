@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
@@ -26,13 +27,14 @@ from api.answers import (
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_space import Point
-from tuner.store import attempts, curves, model_registry, runs, trials
+from tuner.store import attempts, curves, model_registry, runs, trials, voided
 from tuner.store.attempts import Attempt
 from tuner.store.clock import rfc3339
 from tuner.store.jobs import Job, JobState
 from tuner.store.model_registry import Model
 from tuner.store.runs import RunState
 from tuner.store.studies import Study
+from tuner.store.study_pages import ListedStudy
 
 
 def job_answer(job: Job, study: str) -> JobAnswer:
@@ -58,20 +60,15 @@ def job_answer(job: Job, study: str) -> JobAnswer:
     )
 
 
-def study_summaries(connection: Connection, found: Sequence[Study]) -> list[StudySummary]:
-    ids = [study.id for study in found]
-    counts, best = trials.count_states(connection, ids), trials.best_values(connection, ids)
-    return [
-        StudySummary(
-            name=study.name,
-            state="foreign" if study.job is None else JobState(study.job.state).value,
-            stage=study.job.stage if study.job is not None else None,
-            trials=_counts(counts[study.id]),
-            best_value=_finite(best[study.id][0 if study.minimize else 1]) if study.id in best else None,
-            created_at=study.created_at,
-        )
-        for study in found
-    ]
+def study_summary(study: ListedStudy) -> StudySummary:
+    return StudySummary(
+        name=study.name,
+        state="foreign" if study.state is None else study.state.value,
+        stage=study.stage,
+        trials=_counts(study.trials),
+        best_value=None if study.best is None else _finite(study.best),
+        created_at=study.created_at,
+    )
 
 
 def study_status(connection: Connection, study: Study) -> StudyStatus:
@@ -219,7 +216,7 @@ def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
         number=trial.number,
         state=trial.state.name,
         value=value if value is not None and math.isfinite(value) else None,
-        params=trial.params,
+        params=_params(trial),
         hyperparameters=_hyperparameters(study, trial),
         seed=attributes.get("seed") if study.spec is not None else None,
         attempts=attempt_count,
@@ -227,9 +224,17 @@ def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
         parameters=attributes.get("parameters") if study.spec is not None else None,
         reason=attributes.get("reason") if study.spec is not None else None,
         detail=attributes.get("detail") if study.spec is not None else None,
+        void=voided.is_void(trial),
+        void_reason=voided.void_reason(trial),
         datetime_start=None if trial.datetime_start is None else rfc3339(trial.datetime_start.astimezone(UTC)),
         datetime_complete=None if trial.datetime_complete is None else rfc3339(trial.datetime_complete.astimezone(UTC)),
     )
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    """Of a trial that was enqueued and not yet started, those it will have."""
+    waiting: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return trial.params or waiting
 
 
 def _hyperparameters(study: Study, trial: FrozenTrial) -> Configuration | None:
@@ -246,6 +251,6 @@ def _point(study: Study, trial: FrozenTrial) -> Hyperparameters | Point | None:
     if study.spec is None:
         return None
     try:
-        return study.spec.search_space.restore(trial.params)
+        return study.spec.search_space.restore(_params(trial))
     except (KeyError, ValueError):
         return None

@@ -14,7 +14,7 @@ from tuner.errors import Conflict, InvalidInput
 from tuner.specs.outside_study import AnyStudySpec
 from tuner.specs.spec import Spec
 from tuner.specs.study import BudgetSpec
-from tuner.store import further_jobs, jobs, posting, studies
+from tuner.store import further_jobs, jobs, posting, purge, studies, study_pages
 from tuner.store.jobs import UNFINISHED, Job, JobState
 from tuner.store.studies import Study
 
@@ -83,9 +83,9 @@ def get_studies(
 ) -> Page[StudySummary]:
     """Also those that plain Optuna scripts have made in the same database; their state is `foreign`."""
     wanted = JobState(state) if state is not None and state != "foreign" else state
-    found = studies.list_studies(connection, wanted, cursors.decode_int(cursor), limit + 1)
+    found = study_pages.page(connection, wanted, cursors.decode_int(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda study: study.id)
-    return Page(items=views.study_summaries(connection, page), next_cursor=next_cursor)
+    return Page(items=[views.study_summary(study) for study in page], next_cursor=next_cursor)
 
 
 @router.get("/{name}", response_model=StudyStatus, responses=described(404), summary="A study's status")
@@ -121,6 +121,14 @@ def restore_study(name: StudyName, connection: Writing) -> StudyStatus:
     """The one that was last deleted under this name."""
     studies.restore_study(connection, name)
     return views.study_status(connection, find_study(connection, name))
+
+
+@router.post("/{name}/purge", status_code=204, responses=described(404, 409), summary="Purge deleted studies")
+def purge_studies(name: StudyName, connection: Writing) -> None:
+    """Every study that was deleted under this name is gone for good: none of them can be restored, and within seconds a runner
+    removes their rows and files. One that a schedule's champion comes from stays until the schedule has another."""
+    for study_id in studies.find_deleted(connection, name):
+        purge.begin_purge(connection, study_id)
 
 
 @router.get("/{name}/best", response_model=BestAnswer, responses=described(404), summary="The best configurations")

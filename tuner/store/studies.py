@@ -1,7 +1,7 @@
 """Studies: Optuna's row, and ours with what was asked for. A study without our row is foreign: made by another program."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from optuna.study import StudyDirection
 from sqlalchemy import (
@@ -14,6 +14,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -25,7 +26,7 @@ from tuner.specs.study import StudySpec
 from tuner.store import jobs as job_rows
 from tuner.store import trials
 from tuner.store.clock import now
-from tuner.store.jobs import Job, JobKind, JobState
+from tuner.store.jobs import Job, JobKind
 from tuner.store.tables import jobs, studies
 
 DELETED_PREFIX = "deleted/"
@@ -76,11 +77,11 @@ def find_study(connection: Connection, name: str) -> Study | None:
     table = trials.STUDIES
     by_id = name.startswith("@") and name[1:].isdecimal() and len(name) < 12
     where = table.c.study_id == int(name[1:]) if by_id else table.c.study_name == name
-    return _one(connection, _query().where(where))
+    return _one(connection, _whole_studies().where(where))
 
 
 def find_study_by_id(connection: Connection, study_id: int) -> Study | None:
-    return _one(connection, _query().where(trials.STUDIES.c.study_id == study_id))
+    return _one(connection, _whole_studies().where(trials.STUDIES.c.study_id == study_id))
 
 
 def own_spec(study: Study) -> StudySpec | OutsideStudySpec:
@@ -88,23 +89,6 @@ def own_spec(study: Study) -> StudySpec | OutsideStudySpec:
     if study.spec is None:
         raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
     return study.spec
-
-
-def list_studies(
-    connection: Connection, state: JobState | Literal["foreign"] | None, before: int | None, limit: int
-) -> list[Study]:
-    """Studies from the newest down, foreign ones too, at most `limit`; `before` is an id."""
-    query, study_id = _query(), trials.STUDIES.c.study_id
-    if state == "foreign":
-        query = query.where(studies.c.study_id.is_(None))
-    elif state is not None:
-        # From the job to its study: few of many jobs are in most states, and the index holds them in the list's order.
-        study_id = jobs.c.study_id
-        query = query.join(jobs, jobs.c.study_id == studies.c.study_id)
-        query = query.where(jobs.c.state == state, jobs.c.id == _current_job(jobs.c.study_id))
-    if before is not None:
-        query = query.where(study_id < before)
-    return _studies(connection, query.order_by(study_id.desc()).limit(limit))
 
 
 def delete_study(connection: Connection, study: Study) -> None:
@@ -155,7 +139,8 @@ def write_spec(connection: Connection, study_id: int, spec: StudySpec | OutsideS
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(spec=spec.model_dump(mode="json")))
 
 
-def _query() -> Select[Any]:
+def select_studies(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Id, name, direction and `columns` of every study that was not deleted; of a foreign one, ours are null."""
     theirs, ours = trials.STUDIES, studies
     minimized = exists().where(
         trials.DIRECTIONS.c.study_id == theirs.c.study_id,
@@ -163,19 +148,11 @@ def _query() -> Select[Any]:
         trials.DIRECTIONS.c.direction == StudyDirection.MINIMIZE,
     )
     same = and_(ours.c.study_id == theirs.c.study_id, ours.c.name == theirs.c.study_name)
-    columns = (
-        theirs.c.study_id,
-        theirs.c.study_name,
-        minimized.label("minimize"),
-        ours.c.spec,
-        ours.c.notes,
-        ours.c.created_at,
-        ours.c.revision,
-    )
-    return select(*columns).outerjoin(ours, same).where(ours.c.deleted_at.is_(None))
+    query = select(theirs.c.study_id, theirs.c.study_name, minimized.label("minimize"), *columns)
+    return query.select_from(theirs.outerjoin(ours, same)).where(ours.c.deleted_at.is_(None))
 
 
-def _current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
+def current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
     """The id of the job that the study is at."""
     one = jobs.alias()
     unfinished = case((one.c.state.in_(job_rows.UNFINISHED), one.c.id))
@@ -186,27 +163,25 @@ def _current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
     )
 
 
+def _whole_studies() -> Select[Any]:
+    return select_studies(studies.c.spec, studies.c.notes, studies.c.revision, studies.c.created_at)
+
+
 def _one(connection: Connection, query: Select[Any]) -> Study | None:
-    found = _studies(connection, query)
-    return found[0] if found else None
-
-
-def _studies(connection: Connection, query: Select[Any]) -> list[Study]:
-    """In the query's order, each with its job: two SELECTs, however many studies."""
-    rows = connection.execute(query).all()
-    ids = [row.study_id for row in rows if row.spec is not None]
-    current = select(jobs).join_from(studies, jobs, jobs.c.id == _current_job(studies.c.study_id))
-    by_study = {job.study_id: job for job in connection.execute(current.where(studies.c.study_id.in_(ids)))}
-    return [
-        Study(
-            id=row.study_id,
-            name=row.study_name,
-            minimize=bool(row.minimize),
-            spec=None if row.spec is None else read_spec.validate_python(row.spec),
-            notes=tuple(row.notes or ()),
-            created_at=row.created_at,
-            revision=row.revision or 0,
-            job=by_study.get(row.study_id),
-        )
-        for row in rows
-    ]
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    job = None
+    if row.spec is not None:
+        current = jobs.c.id == current_job(literal(row.study_id))
+        job = connection.execute(select(jobs).where(current)).one_or_none()
+    return Study(
+        id=row.study_id,
+        name=row.study_name,
+        minimize=bool(row.minimize),
+        spec=None if row.spec is None else read_spec.validate_python(row.spec),
+        notes=tuple(row.notes or ()),
+        revision=row.revision or 0,
+        created_at=row.created_at,
+        job=job,
+    )
