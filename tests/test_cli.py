@@ -161,6 +161,32 @@ def test_run_at_a_service_and_again(service: Service, ask: Ask) -> None:
     assert service.get("/v1/studies/remote")["trials"]["total"] == 3
 
 
+def test_schedules_in_the_terminal(ask: Ask) -> None:
+    """Each command does at the service what REST does; what the service refuses is one line."""
+    nightly = {
+        "name": "nightly",
+        "cron": "30 2 * * *",
+        "time_zone": "Europe/Berlin",
+        "study": {**TINY, "name": "n-{date}"},
+    }
+    code, told, _ = ask("schedule create -", json.dumps(nightly))
+    assert (code, "30 2 * * * (Europe/Berlin)" in told) == (0, True)
+    for command, said in (
+        ("pause nightly", "next       paused"),
+        ("run nightly", "outcome    started"),
+        ("runs nightly", "started"),
+        ("resume nightly", ":30:00.000000Z"),
+        ("list", "n-{date}"),
+        ("show nightly", "last       started, due"),
+        ("delete nightly", "nightly is deleted"),
+    ):
+        code, told, _ = ask(f"schedule {command}")
+        assert (code, said in told) == (0, True), told
+    code, told, refusal = ask("schedule create -", json.dumps({**nightly, "cron": "0 0 31 2 *"}))
+    assert (code, told, len(refusal.splitlines())) == (1, "", 1)
+    assert "'0 0 31 2 *'" in refusal
+
+
 def test_ctrl_c_pauses_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """An interrupted `tuner run` leaves the study paused, says how to go on, and loses nothing."""
     data_dir, spec, log = tmp_path / "data", tmp_path / "spec.json", tmp_path / "log"

@@ -1,11 +1,8 @@
 """`tuner run`: one study from its spec to its table, in the terminal."""
 
 import contextlib
-import json
 import signal
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +10,12 @@ from rich.console import Console
 
 from tuner.cli import verdict
 from tuner.cli.begun import QUICKSTART, begin
+from tuner.cli.spec_file import read_spec
 from tuner.cli.watching import Watching
 from tuner.cli.workshop import Workshop
 from tuner.client import Client, Refused, follow
 from tuner.client.address import Address
 from tuner.client.answers import StudyStatus
-from tuner.errors import InvalidInput
 from tuner.settings import Settings
 
 INTERRUPTED = 130
@@ -38,7 +35,7 @@ def run(
     With TUNER_URL it runs in that service. Without, on the data folder: by the service that works on it, or by a runner
     that lives as long as this command. Ctrl-C pauses the study.
     """
-    body = _read(spec)
+    body = QUICKSTART.model_dump(mode="json") if spec is None else read_spec(spec)
     body |= {key: value for key, value in (("name", name), ("seed", seed)) if value is not None}
     if trials is not None and isinstance(budget := body.get("budget", {}), Mapping):  # another kind is refused as it is
         body["budget"] = {**budget, "n_trials": trials}
@@ -76,18 +73,3 @@ def _carry(client: Client, body: Mapping[str, Any], look: Callable[[StudyStatus]
         hint = f"`tuner study resume {status.name}` queues it again; the same `tuner run` goes on with it"
         typer.echo(f"{status.name} is paused: {hint}", err=True)
     return status
-
-
-def _read(spec: str | None) -> dict[str, Any]:
-    """The spec as it was written; whether it is one is for the service to say."""
-    if spec is None:
-        return QUICKSTART.model_dump(mode="json")
-    try:
-        body = json.loads(sys.stdin.read() if spec == "-" else Path(spec).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"a spec must be a readable file, but {spec}: {error.strerror}") from error
-    except ValueError as error:  # also of bytes that are no UTF-8
-        raise InvalidInput(f"a spec must be JSON, but {spec}: {error}") from error
-    if not isinstance(body, Mapping):
-        raise InvalidInput(f"a spec must be a JSON object, but {spec} holds {type(body).__name__}")
-    return dict(body)
