@@ -17,6 +17,7 @@ from api.origins import Origins
 from api.routes import (
     access,
     deliveries,
+    events,
     further_jobs,
     health,
     jobs,
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
         models,
         schedules,
         deliveries,
+        events,
         access,
         tokens,
         login,

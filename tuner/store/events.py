@@ -6,7 +6,11 @@ change is. A job's events are its log.
     trial_started   number, attempt
     epoch           number or run, epoch, value
     trial_finished  number, state, value, reason
-    run_finished    contender, stage, state, validation_accuracy
+    trial_enqueued  number
+    trial_voided    number, reason
+    trial_restored  number: it counts again
+    run_finished    contender, seed, stage, state, validation_accuracy
+    champion        verdict, model, reason
     warning         message
 """
 
@@ -14,12 +18,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from tuner.store.clock import now
 from tuner.store.tables import events
 
-Kind = Literal["job", "stage", "trial_started", "epoch", "trial_finished", "run_finished", "warning"]
+Kind = Literal[
+    "job",
+    "stage",
+    "trial_started",
+    "epoch",
+    "trial_finished",
+    "trial_enqueued",
+    "trial_voided",
+    "trial_restored",
+    "run_finished",
+    "champion",
+    "warning",
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,11 @@ def record_all(
     rows = [{"study_id": study_id, "job_id": job_id, "at": at, "kind": kind, "data": entry} for entry in data]
     if rows:
         connection.execute(insert(events), rows)
+
+
+def newest(connection: Connection, study_id: int) -> int:
+    """The id of the study's last event; 0 where it has none."""
+    return int(connection.execute(select(func.max(events.c.id)).where(events.c.study_id == study_id)).scalar_one() or 0)
 
 
 def of_study(connection: Connection, study_id: int, after: int, limit: int) -> list[Event]:
