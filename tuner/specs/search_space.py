@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from tuner.errors import InvalidInput
 from tuner.specs.hyperparameters import (
     CONDITIONS,
     WHERE_APPLICABLE,
@@ -58,6 +59,9 @@ class IntRange(Spec):
     def count(self) -> int | None:
         return (self.high - self.low) // self.step + 1
 
+    def rule(self) -> str:
+        return f"from {self.low} to {self.high}" + (f" in steps of {self.step}" if self.step != 1 else "")
+
     def contains(self, value: Any) -> bool:
         return bool(self.low <= value <= self.high and (value - self.low) % self.step == 0)
 
@@ -83,6 +87,9 @@ class FloatRange(Spec):
         if self.low == self.high:
             return 1
         return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def rule(self) -> str:
+        return f"from {self.low:g} to {self.high:g}" + (f" in steps of {self.step:g}" if self.step is not None else "")
 
     def contains(self, value: Any) -> bool:
         if not self.low <= value <= self.high:
@@ -111,6 +118,9 @@ class Choice(Spec, Generic[T]):
 
     def count(self) -> int | None:
         return len(self.choices)
+
+    def rule(self) -> str:
+        return f"one of {', '.join(map(str, self.choices))}"
 
     def contains(self, value: Any) -> bool:
         return value in self.choices
@@ -220,6 +230,23 @@ class SearchSpace(Spec):
         recorder = _Recorder(self, point)
         return recorder.params if self.suggest(recorder) == point and recorder.inside else None
 
+    def complete(self, given: Mapping[str, Value]) -> Hyperparameters:
+        """The point of this space with the `given` hyperparameters; the rest is what the space fixes, else the default's.
+
+        Raises InvalidInput, which names the hyperparameter and its rule, where there is no such point.
+        """
+        if unknown := sorted(set(given) - set(_ORDER)):
+            raise _refused(unknown[0], f"{unknown[0]} is no hyperparameter; there are {', '.join(_ORDER)}")
+        default = {**self.default().model_dump(), **WHERE_APPLICABLE}
+        point: dict[str, Any] = {}
+        for name in _ORDER:
+            parent, value = CONDITIONS.get(name, (None, None))
+            if parent is None or point[parent] == value:
+                point[name] = _choose(name, self._flat(name, point)[1], given, default)
+            elif name in given:
+                raise _refused(name, f"{name} applies only where {parent} is {value!r}, but it is {point[parent]!r}")
+        return Hyperparameters(**point)
+
     def default(self) -> Hyperparameters:
         """The default configuration, with weight decay at the lower end; it may lie outside this space."""
         return Hyperparameters(weight_decay=min(_extremes(self.weight_decay)))
@@ -273,6 +300,26 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
 
 _VALUES = {name: _adapter(field) for name, field in Hyperparameters.model_fields.items()}
 """What each hyperparameter may be."""
+
+
+def _choose(name: str, dimension: Dimension, given: Mapping[str, Value], default: Mapping[str, Value]) -> Any:
+    """The given value; if there is none, the dimension's only one or the default. Raises InvalidInput where it lies outside."""
+    fixed = not isinstance(dimension, IntRange | FloatRange | Choice)
+    if name not in given and fixed:
+        return dimension
+    try:
+        value = _VALUES[name].validate_python(given.get(name, default[name]))
+    except ValidationError as error:
+        raise _refused(name, f"{name}: {error.errors()[0]['msg']}, but got {given[name]!r}") from None
+    if value == dimension if fixed else dimension.contains(value):  # type: ignore[union-attr]
+        return value
+    rule = f"{dimension!r}, as the study's space fixes it" if fixed else dimension.rule()  # type: ignore[union-attr]
+    got = f"got {value!r}" if name in given else f"was not given, and the default configuration has {value!r}"
+    raise _refused(name, f"{name} must be {rule}, but {got}")
+
+
+def _refused(name: str, message: str) -> InvalidInput:
+    return InvalidInput(message, ("hyperparameters", name))
 
 
 def _extremes(dimension: Any) -> tuple[Any, ...]:

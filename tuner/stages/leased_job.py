@@ -73,6 +73,8 @@ class LeasedJob(Generic[S]):
         self._started = time.monotonic()
         self._last_control = self._last_write = float("-inf")
         self._heartbeat = self.lease.heartbeat
+        self.revision = 0
+        """Of the study, when this job last looked."""
 
     @property
     def study_id(self) -> int:
@@ -165,6 +167,7 @@ class LeasedJob(Generic[S]):
             raise JobFailed("study_deleted", f"the study {self.name!r} is not in the database any more")
         if job.request is not None:
             raise JobInterrupted(JobRequest(job.request))
+        self.revision = study.revision
         self.spec = study.spec  # type: ignore[assignment]  # a study's kind does not change
 
     def _rows(self, connection: Connection) -> tuple[jobs.Job | None, studies.Study | None]:

@@ -15,7 +15,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.rung import Candidate, climb, fit
-from tuner.store import trials
+from tuner.store import trials, voided
 from tuner.store.runs import Run, RunState
 
 
@@ -29,7 +29,9 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> list[Run]:
     ranked = climb(job, candidates, size, _shower(job, "rung", finished, total))
     job.enter("promotion")
     stage = _retrain(job, promotion, ranked, _shower(job, "promotion", finished + climbed, total - climbed))
-    runs = [run for run in stage if run.state == RunState.COMPLETE]
+    void = job.read(lambda connection: voided.numbers(connection, job.study_id))
+    left_out = {f"trial-{number}" for number in void}
+    runs = [run for run in stage if run.state == RunState.COMPLETE and run.contender not in left_out]
     if not runs:
         raise JobFailed("promotion_failed", f"none of the {len(stage)} promoted configurations reached its end")
     return sorted(runs, key=lambda run: (-(run.validation_accuracy or 0.0), run.parameters))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from tuner.data.splits import search_slices
@@ -25,10 +25,11 @@ from tuner.executors.protocol import (
 )
 from tuner.specs.epoch import EpochRecord
 from tuner.stages import progress
-from tuner.stages.job import MAX_KILLED, JobFailed, RunningJob
+from tuner.stages.job import MAX_KILLED, RunningJob
+from tuner.stages.leased_job import JobFailed
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import View, derive_seed
-from tuner.store import attempts, jobs, trials
+from tuner.store import attempts, jobs, revisions, trials
 from tuner.store.attempts import LOST_WORKER, Ending
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,15 @@ def search(job: RunningJob) -> str:
     return _Search(job).run()
 
 
+class StudyChanged(Exception):
+    """The study's trials were changed since they were read."""
+
+
 class _Search:
     def __init__(self, job: RunningJob) -> None:
         self._job = job
-        stored = job.read(lambda connection: trials.load_trials(connection, job.study_id))
         self._attributes = job.read(lambda connection: trials.study_system_attributes(connection, job.study_id))
-        self._view = View(job.spec, stored, self._attributes)
-        self._ids = {trial.number: trial._trial_id for trial in stored}
+        self._view = View(job.spec, self._load(), self._attributes)
         self._running: dict[str, _Running] = {}
         self._epochs = 0
         self._began = time.monotonic()
@@ -71,8 +74,10 @@ class _Search:
         if self._view.default_params is None:
             run_baseline(self._job)
         while True:
+            if self._job.revision > self._revision:
+                self._sync()
             reason = self._start_trials()
-            if reason is not None and not self._running:
+            if reason is not None and not self._running and self._close():
                 return reason
             for event in self._job.wait():
                 self._handle(event)
@@ -80,6 +85,37 @@ class _Search:
             seconds = time.monotonic() - self._began
             self._job.progress = progress.searching(self._job, finished, self._epochs, seconds)
             self._job.tick()
+
+    def _load(self) -> list[FrozenTrial]:
+        """All trials as the database has them. The revision is read before them, so that no change goes unnoticed."""
+        study_id = self._job.study_id
+        self._revision = self._job.read(lambda connection: revisions.read(connection, study_id))
+        stored = self._job.read(lambda connection: trials.load_trials(connection, study_id))
+        self._ids = {trial.number: trial._trial_id for trial in stored}
+        return stored
+
+    def _sync(self) -> None:
+        """A user has enqueued trials or declared some void."""
+        self._view.sync(self._load(), self._attributes)
+
+    def _close(self) -> bool:
+        """Whether the search is over for everybody; False where a user has changed the study's trials at the last moment."""
+
+        def close(connection: Connection) -> None:
+            self._check_unchanged(connection)
+            jobs.close_search(connection, self._job.lease)
+
+        try:
+            self._job.write(close)
+        except StudyChanged:
+            self._sync()
+            return False
+        return True
+
+    def _check_unchanged(self, connection: Connection) -> None:
+        """Raises StudyChanged where the view is behind; until the transaction ends, it stays as it is."""
+        if revisions.lock(connection, self._job.study_id) != self._revision:
+            raise StudyChanged
 
     def _start_trials(self) -> str | None:
         """Fill the free slots; answers why no further trial is to start, or None."""
@@ -90,7 +126,7 @@ class _Search:
 
     def _stop_reason(self) -> str | None:
         budget, elapsed = self._job.spec.budget, self._job.elapsed_seconds
-        finished = [trial for trial in self._view.trials() if trial.state.is_finished()]
+        finished = self._view.finished()
         failed = sum(trial.state == TrialState.FAIL for trial in finished) - self._job.failed_before
         if failed > budget.max_failed:
             raise JobFailed("max_failed", f"at most {budget.max_failed} trials may fail, but {failed} have failed")
@@ -110,7 +146,7 @@ class _Search:
         return None
 
     def _start(self) -> bool:
-        """Start the next trial; False where every point of the space has been tried."""
+        """Start the next trial, or read the study again where it has changed; False where every point has been tried."""
         asked = self._view.ask()
         if asked is None:
             return False
@@ -118,7 +154,11 @@ class _Search:
         seed = derive_seed(self._job.spec.seed, number)
         parameters = point.parameter_count(self._job.dataset.inputs, self._job.dataset.classes)
         self._view.annotate(number, {"seed": seed, "parameters": parameters})
-        trial_id = self._write_start(number)
+        try:
+            trial_id = self._write_start(number)
+        except StudyChanged:
+            self._sync()
+            return True
         self._ids[number] = trial_id
         key = self._job.new_key(f"trial-{number}")
         self._running[key] = _Running(number, trial_id)
@@ -136,11 +176,12 @@ class _Search:
         return True
 
     def _write_start(self, number: int) -> int:
-        """The trial's id, in its row RUNNING with an open attempt."""
+        """The trial's id, in its row RUNNING with an open attempt. Raises StudyChanged."""
         trial, lease = self._view.trial(number), self._job.lease
         known = self._ids.get(number)
 
         def start(connection: Connection) -> int:
+            self._check_unchanged(connection)
             if known is None:
                 trial_id = trials.start_trial(connection, lease.study_id, trial)
             elif trials.resume_trial(connection, known, trial):

@@ -4,6 +4,7 @@ Every ask has a seed of its own, made of the study's seed and the trial's number
 loaded again goes on as it would have gone on.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -26,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.specs.search_space import Suggests
 from tuner.specs.study import Direction, PrunerSpec, SamplerSpec
+from tuner.store.voided import is_void
 
 STARTUP_TRIALS = 15
 FIRST_JUDGED_EPOCH = 2
@@ -94,11 +96,8 @@ class View(Generic[P]):
         self._space = spec.search_space
         self._size = self._space.size()
         self._pruner = make_pruner(spec)
-        self._fill(trials, study_attributes)
-        self._seen = {p for t in trials if t.state != TrialState.WAITING and (p := self._restore(t)) is not None}
         self.default_params = spec.default_params()
-        if not trials and self.default_params is not None:
-            self._study.enqueue_trial(self.default_params)
+        self._hold(trials, study_attributes)
 
     def __len__(self) -> int:
         return len(self.trials())
@@ -108,6 +107,10 @@ class View(Generic[P]):
 
     def trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._id(number))
+
+    def finished(self) -> list[FrozenTrial]:
+        """The trials that have ended and are not void."""
+        return [trial for trial in self.trials() if trial.state.is_finished() and not is_void(trial)]
 
     def waiting(self) -> bool:
         return any(trial.state == TrialState.WAITING for trial in self.trials())
@@ -145,6 +148,33 @@ class View(Generic[P]):
         for key, attribute in attributes.items():
             self._storage.set_trial_user_attr(self._id(number), key, attribute)
 
+    def absorb(self, trial: FrozenTrial) -> None:
+        """Hold `trial` as the database has it: one that another program made or changed."""
+        trials = self.trials()
+        if trial.number == len(trials):
+            self._storage.create_new_trial(self._study_id, template_trial=trial)
+        else:
+            trials[trial.number] = trial
+            self._fill(trials, self.study_attributes())
+        if (point := self._restore(trial)) is not None:
+            self._seen.add(point)
+
+    def sync(self, stored: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
+        """Hold the study as the database has it, but for what RUNNING trials have reported here and not yet there."""
+        own = {trial.number: trial for trial in self.trials() if trial.state == TrialState.RUNNING}
+        self._hold([own.get(t.number, t) if t.state == TrialState.RUNNING else t for t in stored], study_attributes)
+
+    def drop_last(self) -> None:
+        """Forget the newest trial, which never came to the database; its point may be drawn again."""
+        *others, last = self.trials()
+        if (point := self._restore(last)) is not None:
+            self._seen.discard(point)
+        self._fill(others, self.study_attributes())
+
+    def would_prune(self, number: int) -> bool:
+        """Of a RUNNING trial, after its newest report. No pruner judges several objectives."""
+        return len(self._spec.directions()) == 1 and self._pruner.prune(self._study, self.trial(number))
+
     def release(self, number: int) -> None:
         """Set an interrupted RUNNING trial WAITING, as if it had not been started; its point stays its own."""
         trials = self.trials()
@@ -159,6 +189,12 @@ class View(Generic[P]):
     def study_attributes(self) -> dict[str, Any]:
         return self._storage.get_study_system_attrs(self._study_id)
 
+    def _hold(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
+        self._fill(trials, study_attributes)
+        self._seen = {p for t in trials if t.state != TrialState.WAITING and (p := self._restore(t)) is not None}
+        if not trials and self.default_params is not None:
+            self._study.enqueue_trial(self.default_params)
+
     def _fill(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
         self._storage = InMemoryStorage()
         # A fixed name: Hyperband hashes it, and a study must not depend on what it is called.
@@ -167,7 +203,7 @@ class View(Generic[P]):
         for key, value in study_attributes.items():
             self._storage.set_study_system_attr(self._study_id, key, value)
         for trial in trials:
-            self._storage.create_new_trial(self._study_id, template_trial=trial)
+            self._storage.create_new_trial(self._study_id, template_trial=_shown(trial))
         self._study = optuna.load_study(study_name="view", storage=self._storage, pruner=self._pruner)
 
     def _pop(self) -> Asked[P]:
@@ -197,6 +233,17 @@ class View(Generic[P]):
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def _shown(trial: FrozenTrial) -> FrozenTrial:
+    """A void trial as sampler and pruner see it: as one that failed and reported nothing. Its point stays tried."""
+    if not is_void(trial):
+        return trial
+    shown = copy.copy(trial)
+    shown.state, shown.values, shown.intermediate_values = TrialState.FAIL, None, {}
+    kept = {key: value for key, value in trial.system_attrs.items() if not key.startswith(_ADDED_IN_TRAINING)}
+    shown._system_attrs = kept
+    return shown
 
 
 def derive_seed(*parts: int) -> int:
