@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tuner.data.installation import MNIST, StoredDataset, install_mnist
+from tuner.data.splits import partition
 from tuner.errors import DamagedData, NotFound
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -70,6 +71,13 @@ def training_images(dataset: Dataset) -> Pixels:
 def training_labels(dataset: Dataset) -> Pixels:
     """The training images' labels (count,), memory-mapped and read-only."""
     return _memory_map(dataset.folder / "train_labels.npy")
+
+
+def validation_images(dataset: Dataset) -> tuple[Pixels, Pixels]:
+    """Of the training images, those that no net is trained on: images (count, *image_shape) and labels (count,)."""
+    labels = training_labels(dataset)
+    at = partition(labels).validation
+    return training_images(dataset)[at], labels[at]
 
 
 def _dataset(name: str, root: Path, stored: StoredDataset) -> Dataset:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from tuner.errors import LeaseLost, Unavailable
 from tuner.specs.job import PromoteWork
 from tuner.specs.outside_study import OutsideStudySpec
+from tuner.stages.challenge import challenge
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed, JobInterrupted, LeasedJob
 from tuner.stages.outside import search_outside
@@ -64,7 +65,9 @@ def _promote(job: RunningJob, stop_reason: str) -> str:
         return stop_reason
     ranked = promote(job, job.promotion)
     job.enter("verdict")
-    return stop_reason if judge(job, ranked) else "test_set_sealed"
+    tested = judge(job, ranked)
+    challenge(job)
+    return stop_reason if tested else "test_set_sealed"
 
 
 def _end(job: LeasedJob[Any], state: JobState, stop_reason: str | None, error: str | None = None) -> None:

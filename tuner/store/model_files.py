@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from tuner import __version__
@@ -20,6 +21,7 @@ from tuner.specs.spec import Spec
 from tuner.store.model_registry import ModelMetrics
 
 WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
 
 
 class ModelConfig(Spec):
@@ -82,11 +84,28 @@ def read_weights(folder: Path) -> bytes:
         ) from error
 
 
+def remove_weights(folder: Path) -> None:
+    """The folder is gone, if it was there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Raises DamagedData where the folder has no config, or one that is none."""
+    try:
+        return ModelConfig.model_validate_json((folder / CONFIG).read_bytes())
+    except OSError as error:
+        raise DamagedData(
+            f"a model folder must hold {CONFIG}, but {folder.name} cannot be read: {error.strerror}"
+        ) from error
+    except ValidationError as error:
+        raise DamagedData(f"{folder.name}/{CONFIG}: must describe a model, but {error.errors()[0]['msg']}") from error
+
+
 def write_model(folder: Path, weights: bytes, config: ModelConfig, metrics: ModelMetrics) -> None:
     """The whole folder or, after an interruption, none of it; an earlier one of the same name is replaced."""
     files: dict[str, bytes] = {
         WEIGHTS: weights,
-        "config.json": config.model_dump_json(indent=2).encode(),
+        CONFIG: config.model_dump_json(indent=2).encode(),
         "metrics.json": metrics.model_dump_json(indent=2).encode(),
         "README.md": _card(config, metrics).encode(),
     }

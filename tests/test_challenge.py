@@ -1,0 +1,397 @@
+"""Champion and challenger: real nets on real digits, on either database."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+
+from tests.conftest import wait_until
+from tests.digits import images_and_labels
+from tuner.data.catalogue import describe
+from tuner.data.installation import install
+from tuner.executors.local import LocalExecutor
+from tuner.settings import Settings
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.schedule import ScheduleSpec
+from tuner.specs.study import StudySpec
+from tuner.stages.challenge import SEEDS, challenge
+from tuner.stages.job import RunningJob
+from tuner.stages.leased_job import JobInterrupted
+from tuner.stages.retraining import stage_seeds
+from tuner.store import champions, events, firing, jobs, model_registry, posting, runs, schedules, studies
+from tuner.store.champions import Champion, Contest, Decision, Reign, Verdict
+from tuner.store.clock import now
+from tuner.store.database import reading, writing
+from tuner.store.jobs import JobState, Lease
+from tuner.store.model_files import ModelConfig, write_model
+from tuner.store.model_registry import Model, ModelMetrics
+from tuner.store.runs import Run, RunState
+from tuner.store.tables import models as model_rows
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+GOOD = Hyperparameters(depth=1, width=32, batch_size=64)
+AS_GOOD = GOOD.model_copy(update={"weight_decay": 2e-6})
+CRIPPLED = GOOD.model_copy(update={"learning_rate": 1e-5})
+EXPLODING = Hyperparameters(
+    depth=2, width=32, activation="maxout", optimizer="sgd", learning_rate=100.0, normalisation="none", batch_size=64
+)
+
+
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""Where the nets matter and not the database."""
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 digits to train on and 600 to validate, the same under two names, and 600 fewer; their test files are gone."""
+    root = tmp_path_factory.mktemp("datasets")
+    images, labels = images_and_labels()
+    for name, count in (("digits", 3600), ("others", 3000)):
+        arrays = {"train_images": images[:count], "train_labels": labels[:count]}
+        install(name, root, {**arrays, "test_images": images[-100:], "test_labels": labels[-100:]})
+        for part in ("images", "labels"):
+            (root / name / f"test_{part}.npy").unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[LocalExecutor]:
+    executor = LocalExecutor(2)
+    yield executor
+    executor.close()
+
+
+@dataclass
+class House:
+    """A schedule, and the nights on which it has run."""
+
+    engine: Engine
+    executor: LocalExecutor
+    datasets: Path
+    settings: Settings
+    nights: int = 0
+
+    def create(self, name: str = "nightly", dataset: str = "digits") -> None:
+        study = {"name": f"{name}-{{date}}", "dataset": dataset, "subset": {"train": 1000, "validation": 500}}
+        spec = ScheduleSpec.model_validate({"name": name, "cron": "0 * * * *", "study": study})
+        with writing(self.engine) as connection:
+            schedules.create_schedule(connection, spec, NOON)
+
+    def fire(self, name: str = "nightly") -> RunningJob:
+        """The next night's job, claimed and in a runner's hands."""
+        self.nights += 1
+        with writing(self.engine) as connection:
+            schedule = schedules.find_schedule(connection, name, lock=True)
+            run = firing.fire_now(connection, schedule, NOON + timedelta(days=self.nights), self.settings)
+        assert run.job_id is not None, run.reason
+        return self.claim()
+
+    def claim(self) -> RunningJob:
+        lease = jobs.claim(self.engine, "runner", [])
+        assert lease is not None
+        with reading(self.engine) as connection:
+            study = studies.find_study_by_id(connection, lease.study_id)
+        assert study is not None
+        assert study.created_at is not None
+        assert isinstance(study.spec, StudySpec)
+        return RunningJob(
+            engine=self.engine,
+            lease=lease,
+            name=study.name,
+            spec=study.spec,
+            ending=threading.Event(),
+            dataset=describe(study.spec.dataset, self.datasets),
+            executor=self.executor,
+            models_dir=self.settings.models_dir,
+            created_at=study.created_at,
+        )
+
+    def promote(self, job: RunningJob, point: Hyperparameters, epochs: int = 2) -> str:
+        """The id of the model that the job has brought; its weights play no part."""
+        model_id = f"model-{job.lease.job_id}"
+        parameters = point.parameter_count(job.dataset.inputs, job.dataset.classes)
+        metrics = ModelMetrics(validation_accuracy=0.9)
+        model = Model(
+            id=model_id,
+            study_id=job.study_id,
+            job_id=job.lease.job_id,
+            study=job.name,
+            kind="single",
+            contender="trial-0",
+            hyperparameters=point,
+            parameters=parameters,
+            metrics=metrics,
+            sha256="0" * 64,
+            promoted=True,
+            created_at=now(),
+        )
+        config = ModelConfig(
+            study=job.name,
+            kind="single",
+            hyperparameters=point,
+            dataset=job.dataset.name,
+            dataset_checksum=job.dataset.checksum,
+            image_shape=job.dataset.image_shape,
+            classes=job.dataset.classes,
+            parameters=parameters,
+            seed=0,
+            epochs=epochs,
+            best_epoch=1,
+        )
+        write_model(job.models_dir / model_id, b"", config, metrics)
+        with writing(self.engine) as connection:
+            model_registry.add_model(connection, model)
+        return model_id
+
+    def night(self, point: Hyperparameters, epochs: int = 2, name: str = "nightly") -> str:
+        """A whole night whose winner is `point`; answers the winner's model."""
+        job = self.fire(name)
+        model_id = self.promote(job, point, epochs)
+        challenge(job)
+        self.end(job)
+        return model_id
+
+    def end(self, job: RunningJob, state: JobState = JobState.SUCCEEDED) -> None:
+        job.write(lambda connection: jobs.end_job(connection, job.lease, state))
+
+    def decisions(self, name: str = "nightly") -> list[Decision]:
+        """The oldest first."""
+        with reading(self.engine) as connection:
+            schedule = schedules.find_schedule(connection, name)
+            return champions.list_decisions(connection, schedule.id, None, 100)[::-1]
+
+    def last(self, name: str = "nightly") -> tuple[Verdict, str, Contest]:
+        """The verdict on the last night, the model that stands, and why."""
+        decision = self.decisions(name)[-1]
+        return decision.verdict, decision.model_id, decision.contest
+
+    def trained(self, lease: Lease) -> list[Run]:
+        with reading(self.engine) as connection:
+            return runs.load_runs(connection, lease.study_id, lease.job_id, "challenge")
+
+    def champion(self, name: str = "nightly") -> Champion | None:
+        with reading(self.engine) as connection:
+            schedule = schedules.find_schedule(connection, name)
+            return champions.standing(connection, [schedule.id]).get(schedule.id)
+
+
+@pytest.fixture
+def house(engine: Engine, executor: LocalExecutor, datasets: Path, tmp_path: Path) -> House:
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.datasets_dir.parent.mkdir(parents=True, exist_ok=True)
+    settings.datasets_dir.symlink_to(datasets)
+    house = House(engine, executor, datasets, settings)
+    house.create()
+    return house
+
+
+@ON_SQLITE
+def test_a_better_challenger_replaces_the_champion(house: House) -> None:
+    """A champion that learns nothing is beaten with both nets' seeds, images and accuracies on record. The test set's files are
+    not there at all, so neither this process nor a worker has opened them."""
+    first = house.night(CRIPPLED)
+    assert house.last()[:2] == (Verdict.FIRST, first)
+    second = house.night(GOOD)
+    verdict, standing, contest = house.last()
+    assert (verdict, standing, contest.champion, contest.challenger) == (Verdict.REPLACED, second, first, second)
+    assert contest.images == 600
+    assert contest.challenger_accuracy is not None
+    assert contest.champion_accuracy is not None
+    assert contest.difference == pytest.approx(contest.challenger_accuracy - contest.champion_accuracy)
+    assert contest.difference > 0.3
+    assert contest.interval is not None
+    assert contest.p_value is not None
+    assert 0 < contest.interval[0] < contest.difference < contest.interval[1]
+    assert contest.p_value < 0.01
+    assert "better beyond chance: +" in contest.reason
+
+
+@ON_SQLITE
+def test_an_equal_challenger_leaves_the_champion(house: House) -> None:
+    """A winner that is as good as the champion does not replace it, and the interval holds 0. Both were trained with the same
+    seeds, which neither promotion nor rung nor another night has drawn."""
+    first = house.night(GOOD)
+    job = house.fire()
+    house.promote(job, AS_GOOD)
+    challenge(job)
+    verdict, standing, contest = house.last()
+    assert (verdict, standing) == (Verdict.KEPT, first)
+    assert contest.interval is not None
+    assert contest.interval[0] < 0 < contest.interval[1]
+    assert "not better beyond chance" in contest.reason
+    trained = house.trained(job.lease)
+    seeds = {name: [run.seed for run in trained if run.contender == name] for name in ("champion", "challenger")}
+    assert seeds["champion"] == seeds["challenger"] == list(contest.seeds)
+    assert len(set(contest.seeds)) == SEEDS
+    others = {seed for stage in ("baseline", "rung", "promotion") for seed in stage_seeds(0, stage, 10)}  # type: ignore[arg-type]
+    assert not others & set(contest.seeds)
+    assert {run.state for run in trained} == {RunState.COMPLETE}
+    house.end(job)
+    house.night(AS_GOOD)
+    assert not set(house.last()[2].seeds) & set(contest.seeds)
+
+
+@ON_SQLITE
+def test_the_champions_own_configuration_is_no_challenger(house: House) -> None:
+    """It is kept without training a net; with more epochs the same hyperparameters are another configuration."""
+    first = house.night(CRIPPLED)
+    house.night(CRIPPLED)
+    verdict, standing, contest = house.last()
+    assert (verdict, standing, contest.seeds) == (Verdict.KEPT, first, ())
+    assert contest.reason == "the winner has the champion's own configuration"
+    house.night(CRIPPLED, epochs=3)
+    assert len(house.last()[2].seeds) == SEEDS
+
+
+@ON_SQLITE
+def test_other_data_have_a_champion_of_their_own(house: House, tmp_path: Path) -> None:
+    """A champion of other images cannot be compared: the winner is the first one for the new data, and it says so. So it is where
+    the champion's files were removed."""
+    house.night(GOOD)
+    with writing(house.engine) as connection:
+        schedule = schedules.find_schedule(connection, "nightly", lock=True)
+        study = {**schedule.spec.study.model_dump(mode="json"), "dataset": "others"}
+        spec = ScheduleSpec.model_validate({**schedule.spec.model_dump(mode="json"), "study": study})
+        schedules.edit_schedule(connection, schedule, spec, NOON)
+    second = house.night(CRIPPLED)
+    assert house.last()[:2] == (Verdict.FIRST, second)
+    assert house.last()[2].reason == "the champion was trained on other data"
+    with writing(house.engine) as connection:
+        connection.execute(model_rows.update().values(files_removed_at=now()))
+    third = house.night(CRIPPLED)
+    assert house.last()[:2] == (Verdict.FIRST, third)
+    assert house.last()[2].reason == "the champion's files were removed"
+
+
+@ON_SQLITE
+def test_a_challenger_that_explodes_is_not_taken(house: House) -> None:
+    """A configuration whose nets diverge with new seeds has lost, whatever its first net was worth."""
+    first = house.night(CRIPPLED)
+    house.night(EXPLODING)
+    verdict, standing, contest = house.last()
+    assert (verdict, standing) == (Verdict.KEPT, first)
+    assert contest.reason == f"{SEEDS} of the challenger's {SEEDS} runs did not reach their end"
+    assert contest.difference is None
+
+
+@ON_SQLITE
+def test_a_job_without_a_schedule_or_a_model_challenges_nobody(house: House) -> None:
+    """Neither a study that somebody has posted nor a night that has promoted nothing changes the champion."""
+    challenge(house.fire())
+    with writing(house.engine) as connection:
+        spec = StudySpec.model_validate({"name": "by-hand", "dataset": "digits", "subset": {"train": 1000}})
+        posting.post_study(connection, spec, house.settings)
+    job = house.claim()
+    house.promote(job, GOOD)
+    challenge(job)
+    assert house.decisions() == []
+    assert house.champion() is None
+
+
+@ON_SQLITE
+def test_a_restart_repeats_only_what_it_must(house: House) -> None:
+    """A challenge that is interrupted keeps its finished runs and goes on to one decision; once more, it decides nothing."""
+    house.night(CRIPPLED, epochs=6)
+    job = house.fire()
+    winner = house.promote(job, GOOD, epochs=6)
+
+    def complete() -> list[Run]:
+        return [run for run in house.trained(job.lease) if run.state == RunState.COMPLETE]
+
+    interrupted: list[BaseException] = []
+
+    def first_runner() -> None:
+        try:
+            challenge(job)
+        except JobInterrupted as interruption:
+            interrupted.append(interruption)
+        job.stop_all()
+
+    thread = threading.Thread(target=first_runner)
+    thread.start()
+    wait_until(lambda: len(complete()) >= 2 or not thread.is_alive(), "two runs are complete")
+    job.ending.set()
+    thread.join(20)
+    assert len(interrupted) == 1
+    assert house.last()[0] is Verdict.FIRST
+    before = complete()
+    assert 2 <= len(before) < 2 * SEEDS
+
+    job.ending.clear()
+    house.end(job, JobState.QUEUED)
+    again = house.claim()
+    challenge(again)
+    assert house.last()[:2] == (Verdict.REPLACED, winner)
+    after = {run.id: run for run in house.trained(again.lease)}
+    assert [after[run.id].seconds for run in before] == [run.seconds for run in before]
+    assert len(after) == 2 * SEEDS
+    challenge(again)
+    assert len(house.decisions()) == 2
+
+
+@ON_SQLITE
+def test_the_time_limit_keeps_the_champion(house: House) -> None:
+    """A job whose time is over before the comparison is done has not shown that its winner is better."""
+    first = house.night(CRIPPLED)
+    job = house.fire()
+    house.promote(job, GOOD)
+    budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
+    job.spec = job.spec.model_copy(update={"budget": budget})
+    challenge(job)
+    assert house.last()[:2] == (Verdict.KEPT, first)
+
+
+def test_what_is_told_of_a_champion(house: House) -> None:
+    """Its study, since when it stands and the last decision; a model keeps when it stood for which schedule, the log who won."""
+    house.create("other")
+    first = house.night(CRIPPLED)
+    second = house.night(GOOD)
+    house.night(GOOD)
+    house.night(GOOD, name="other")
+    begun, ended, kept = house.decisions()
+    assert [decision.verdict for decision in (begun, ended, kept)] == ["first", "replaced", "kept"]
+    assert house.champion() == Champion(second, ended.study, ended.decided_at, kept)
+    with reading(house.engine) as connection:
+        reigns = champions.reigns(connection, [first, second, "unknown"])
+        log = [event.data for event in events.of_job(connection, ended.job_id, 0, 1000) if event.kind == "champion"]
+    assert reigns == {
+        first: [Reign("nightly", begun.decided_at, ended.decided_at)],
+        second: [Reign("nightly", ended.decided_at, None)],
+    }
+    assert log == [{"verdict": "replaced", "model": second, "reason": ended.contest.reason}]
+
+
+def test_of_two_jobs_at_once_the_second_to_decide_has_lost(house: House) -> None:
+    """A winner that was compared with a champion that stands no more does not replace its successor."""
+    first, second = house.fire(), None
+    house.end(first)
+    second = house.fire()
+    winners = [house.promote(job, GOOD) for job in (first, second)]
+    with writing(house.engine) as connection:
+        schedule_id = schedules.find_schedule(connection, "nightly").id
+        for job, winner in zip((first, second), winners, strict=True):
+            contest = Contest(reason="the schedule had no champion", challenger=winner, champion=None)
+            champions.decide(connection, schedule_id, job.lease, Verdict.FIRST, contest)
+    verdict, standing, contest = house.last()
+    assert (verdict, standing) == (Verdict.KEPT, winners[0])
+    assert contest.reason == f"while the challenge was under way, another job has made {winners[0]} the champion"
+
+
+def test_a_schedule_that_is_deleted_takes_its_champions_along(house: House) -> None:
+    """A challenge that outlives its schedule decides nothing and ends in peace."""
+    house.night(CRIPPLED)
+    job = house.fire()
+    house.promote(job, GOOD)
+    with writing(house.engine) as connection:
+        schedule = schedules.find_schedule(connection, "nightly", lock=True)
+        schedules.delete_schedule(connection, schedule)
+        contest = Contest(reason="", challenger="a")
+        assert champions.decide(connection, schedule.id, job.lease, Verdict.FIRST, contest) is None
+    challenge(job)
+    with reading(house.engine) as connection:
+        assert connection.execute(select(champions.champions)).all() == []

@@ -1,0 +1,173 @@
+"""The challenge: the winner of a scheduled re-tune against the schedule's champion. The better one stands from then on.
+
+Both configurations are trained on all training images, each for its own epochs, with the same new seeds, and compared on the
+validation images over seeds and images (`tuner.statistics.comparison`). The winner replaces the champion only where it is better
+beyond chance. The sealed test set is not opened: asked every night, it would soon be a validation set.
+
+The validation images have chosen the winner, and the champion before it, so they flatter both; with new seeds only what is of
+the images stays of that. docs/decisions.md says how often a challenge errs for all that.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection
+
+from tuner.data.catalogue import validation_images
+from tuner.executors.protocol import DataSlice
+from tuner.stages import progress
+from tuner.stages.job import RunningJob
+from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.stages.view import derive_seed
+from tuner.statistics.comparison import Comparison, Correct, compare
+from tuner.store import champions, model_registry, schedule_runs
+from tuner.store.champions import Contest, Verdict
+from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
+from tuner.store.runs import Run, RunState
+
+logger = logging.getLogger(__name__)
+
+SEEDS = 3
+"""Of each contender."""
+
+ERROR = 0.05
+"""Of the challenges by a winner that is no better, at most such a share replaces the champion."""
+
+LEVEL = 0.95
+"""Of the interval that is told."""
+
+
+@dataclass(frozen=True)
+class _Pairing:
+    """`challenger` and `champion` are models' ids; `champion` is None where none stands."""
+
+    schedule_id: int
+    challenger: str
+    champion: str | None
+    has_files: bool
+    """Whether the champion's files are there."""
+
+
+def challenge(job: RunningJob) -> None:
+    """Decide, once, whether the winner of this job is its schedule's champion from now on.
+
+    Nothing happens where no schedule has started the job, or where the job has promoted nothing.
+    """
+    pairing = job.read(lambda connection: _pair(connection, job.lease.job_id))
+    if pairing is not None:
+        job.enter("challenge")
+        verdict, contest = _judge(job, pairing)
+        job.write(lambda connection: _decide(connection, job, pairing.schedule_id, verdict, contest))
+
+
+def _pair(connection: Connection, job_id: int) -> _Pairing | None:
+    schedule_id = schedule_runs.schedule_of(connection, job_id)
+    challenger = model_registry.winner_of(connection, job_id)
+    if schedule_id is None or challenger is None or champions.decision_of(connection, schedule_id, job_id) is not None:
+        return None
+    champion = champions.standing_model(connection, schedule_id)
+    has_files = champion is not None and model_registry.has_files(connection, champion)
+    return _Pairing(schedule_id, challenger, champion, has_files)
+
+
+def _judge(job: RunningJob, pairing: _Pairing) -> tuple[Verdict, Contest]:
+    contest = Contest(reason="the schedule had no champion", challenger=pairing.challenger, champion=pairing.champion)
+    if pairing.champion is None:
+        return Verdict.FIRST, contest
+    if not pairing.has_files:
+        return Verdict.FIRST, _because(contest, "the champion's files were removed")
+    champion, challenger = (read_config(job.models_dir / model) for model in (pairing.champion, pairing.challenger))
+    if (champion.dataset_checksum, champion.image_shape) != (challenger.dataset_checksum, challenger.image_shape):
+        return Verdict.FIRST, _because(contest, "the champion was trained on other data")
+    if (champion.hyperparameters, champion.epochs) == (challenger.hyperparameters, challenger.epochs):
+        return Verdict.KEPT, _because(contest, "the winner has the champion's own configuration")
+    trained = _train(job, champion, challenger)
+    return _compare(job, contest, trained)
+
+
+def _because(contest: Contest, reason: str) -> Contest:
+    return contest.model_copy(update={"reason": reason})
+
+
+def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig) -> list[Run]:
+    """The runs of both with every seed; one that the time limit has cut off is not among them, or is still RUNNING."""
+    contenders = [
+        Contender("champion", champion.hyperparameters, champion.epochs),
+        Contender("challenger", challenger.hyperparameters, challenger.epochs),
+    ]
+    validation = (0, job.dataset.train_count - job.train_count)
+    data = DataSlice(job.dataset.folder, (0, job.train_count), validation, "validation")
+    seeds = fresh_seeds(job.spec.seed, job.lease.job_id)
+    plan = Plan("challenge", data, challenger.epochs, decay=True, keep_weights=True, seeds=seeds)
+    return retrain(job, plan, contenders, _shower(job, SEEDS * (champion.epochs + challenger.epochs)))
+
+
+def fresh_seeds(study_seed: int, job_id: int) -> tuple[int, ...]:
+    """Those of no other stage and no other job: a champion that had luck with its seeds has to stand with others."""
+    return tuple(derive_seed(study_seed, job_id, *b"challenge", k) for k in range(SEEDS))
+
+
+def _shower(job: RunningJob, total: int) -> Callable[[int], None]:
+    """Shows the epochs of the challenge on top of all that was done before."""
+    before, began, first = job.progress.total, time.monotonic(), -1
+
+    def show(epochs: int) -> None:
+        nonlocal first
+        first = epochs if first < 0 else first
+        job.progress = progress.retraining("challenge", before, epochs, total, epochs - first, time.monotonic() - began)
+
+    return show
+
+
+def _compare(job: RunningJob, contest: Contest, trained: list[Run]) -> tuple[Verdict, Contest]:
+    complete = {(run.contender, run.seed): run for run in trained if run.state == RunState.COMPLETE}
+    seeds = fresh_seeds(job.spec.seed, job.lease.job_id)
+    broken = sum(("challenger", seed) not in complete for seed in seeds)
+    if broken:
+        return Verdict.KEPT, _because(contest, f"{broken} of the challenger's {SEEDS} runs did not reach their end")
+    seeds = tuple(seed for seed in seeds if ("champion", seed) in complete)
+    if len(seeds) < 2:
+        reason = f"a comparison takes two seeds, but only {len(seeds)} of the champion's runs reached their end"
+        return Verdict.KEPT, _because(contest, reason)
+    ours, theirs = (_correct(job, [complete[name, seed] for seed in seeds]) for name in ("challenger", "champion"))
+    seen = compare(ours, theirs)
+    changes = {
+        "reason": _in_words(seen),
+        "seeds": seeds,
+        "images": seen.images,
+        "challenger_accuracy": float(ours.mean()),
+        "champion_accuracy": float(theirs.mean()),
+        "difference": seen.difference,
+        "interval": seen.interval(LEVEL),
+        "p_value": seen.p_value(),
+    }
+    verdict = Verdict.REPLACED if seen.exceeds(0.0, ERROR) else Verdict.KEPT
+    return verdict, contest.model_copy(update=changes)
+
+
+def _in_words(seen: Comparison) -> str:
+    low, high = seen.interval(LEVEL)
+    points = f"{100 * seen.difference:+.2f} points, {LEVEL:.0%} interval {100 * low:+.2f} to {100 * high:+.2f}"
+    return f"the challenger is {'' if seen.exceeds(0.0, ERROR) else 'not '}better beyond chance: {points}"
+
+
+def _correct(job: RunningJob, trained: list[Run]) -> Correct:
+    """(seeds, images): which of the validation images the runs' nets have right."""
+    images, labels = validation_images(job.dataset)
+    rows = []
+    for run in trained:
+        weights = read_weights(job.models_dir / str(run.weights))
+        net = StoredNet.from_bytes(weights, run.hyperparameters.activation)
+        rows.append(net.predict(images).argmax(axis=1) == labels)
+        job.tick()
+    return np.array(rows)
+
+
+def _decide(connection: Connection, job: RunningJob, schedule_id: int, verdict: Verdict, contest: Contest) -> None:
+    decision = champions.decide(connection, schedule_id, job.lease, verdict, contest)
+    if decision is not None:
+        told = {"verdict": decision.verdict, "model": decision.model_id, "reason": decision.contest.reason}
+        job.log(connection, "champion", **told)
