@@ -12,10 +12,12 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    false,
     func,
     insert,
     literal,
     select,
+    true,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -147,7 +149,9 @@ def select_studies(*columns: ColumnElement[Any]) -> Select[Any]:
         trials.DIRECTIONS.c.objective == 0,
         trials.DIRECTIONS.c.direction == StudyDirection.MINIMIZE,
     )
-    same = and_(ours.c.study_id == theirs.c.study_id, ours.c.name == theirs.c.study_name)
+    # Not plainly that the names are equal: PostgreSQL would take that for a rare chance, and expect one study where all are.
+    same_name = case((ours.c.name == theirs.c.study_name, true()), else_=false())
+    same = and_(ours.c.study_id == theirs.c.study_id, same_name)
     query = select(theirs.c.study_id, theirs.c.study_name, minimized.label("minimize"), *columns)
     return query.select_from(theirs.outerjoin(ours, same)).where(ours.c.deleted_at.is_(None))
 

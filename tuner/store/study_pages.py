@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy import ColumnElement, Connection, Select, exists
 
 from tuner.store import trials
-from tuner.store.jobs import JobState
+from tuner.store.jobs import UNFINISHED, JobState
 from tuner.store.studies import current_job, select_studies
 from tuner.store.tables import jobs, studies
 
@@ -57,4 +57,12 @@ def _in_state(state: JobState | Literal["foreign"] | None) -> tuple[Select[Any],
         return query if state is None else query.where(studies.c.study_id.is_(None)), trials.STUDIES.c.study_id
     # From the job to its study: few of many jobs are in most states, and an index holds each state's in the list's order.
     query = query.join(jobs, jobs.c.study_id == studies.c.study_id)
-    return query.where(jobs.c.state == state, jobs.c.id == current_job(jobs.c.study_id)), jobs.c.study_id
+    return query.where(jobs.c.state == state, ~_behind_another(state)), jobs.c.study_id
+
+
+def _behind_another(state: JobState) -> ColumnElement[bool]:
+    """Whether the study is at another job than this one, which is in `state`."""
+    other = jobs.alias()
+    unfinished = other.c.state.in_(UNFINISHED)
+    before = unfinished & (other.c.id < jobs.c.id) if state in UNFINISHED else unfinished | (other.c.id > jobs.c.id)
+    return exists().where(other.c.study_id == jobs.c.study_id, before)
