@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -20,7 +19,7 @@ from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import Executor
 from tuner.runner.coordinator import coordinate
 from tuner.runner.postman import Postman
-from tuner.runner.ticker import TICK_SECONDS, Ticker
+from tuner.runner.ticker import Ticker
 from tuner.settings import Settings
 from tuner.specs.job import read_work
 from tuner.specs.outside_study import OutsideStudySpec
@@ -77,8 +76,9 @@ def _run(settings: Settings, ending: threading.Event) -> None:
     engine = open_database(settings.database_url)
     executor = LocalExecutor(settings.parallel, settings.worker_memory_mb)
     postman = Postman(engine, WebhookRules(settings), ending)
+    ticker = Ticker(engine, settings, ending)
     try:
-        with _beside(ending, postman=postman.work):
+        with _beside(ending, postman=postman.work, ticker=ticker.work):
             Runner(settings, engine, executor, ending).loop()
     finally:
         executor.close()
@@ -107,14 +107,12 @@ class Runner:
         self._threads: dict[int, threading.Thread] = {}
         self._outside: set[int] = set()
         """Jobs whose trials are run elsewhere: they take none of the `max_jobs` places."""
-        self._ticker = Ticker(engine, settings)
-        self._last_beat = self._last_tick = float("-inf")
+        self._last_beat = float("-inf")
 
     def loop(self) -> None:
         while not self._ending.is_set():
             try:
                 self._beat()
-                self._tick()
                 self._claim()
             except Unavailable as error:
                 logger.error("%s; trying again", error)
@@ -129,12 +127,6 @@ class Runner:
             with writing(self._engine) as connection:
                 runners.beat(connection, self._owner, self._executor.slots)
             self._last_beat = now
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if now - self._last_tick >= TICK_SECONDS:
-            self._last_tick = now
-            self._ticker.tick(datetime.now(UTC))
 
     def _claim(self) -> None:
         self._threads = {job_id: thread for job_id, thread in self._threads.items() if thread.is_alive()}

@@ -1,6 +1,9 @@
-"""What fires the schedules, once a second. The time is an argument, so that a test needs no clock of its own."""
+"""The ticker: a thread of the runner that fires the schedules. It takes the time as an argument, so a test needs no clock."""
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
@@ -15,53 +18,69 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 
-AT_ONCE = 200
-"""A tick fires at most so many schedules, since the runner has more to do; the next tick goes on."""
-
 CORRECTED_EVERY = timedelta(minutes=1)
 """So often, and whenever the clock went back, the ticker looks for times that a wrong clock has left."""
 
 ASIDE = timedelta(minutes=1)
-"""So long a schedule that could not be fired for want of an explanation waits, so that it does not fill the log."""
+"""So long a schedule that cannot be fired, nobody knows why, is left alone; it must not fill the log."""
 
 
 class Ticker:
-    """Fires what is due. Any number of them may tick on one database: each due time is settled by one of them."""
+    """Fires what is due, once a second until `ending` is set. Any number may tick on one database."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine, self._settings = engine, settings
+    def __init__(self, engine: Engine, settings: Settings, ending: threading.Event) -> None:
+        self._engine, self._settings, self._ending = engine, settings, ending
         self._corrected = datetime.min.replace(tzinfo=UTC)
         self._aside: dict[int, datetime] = {}
 
+    def work(self) -> None:
+        while not self._ending.wait(TICK_SECONDS):
+            try:
+                self.tick(datetime.now(UTC))
+            except Unavailable as error:
+                logger.error("schedules wait: %s", error)
+            except Exception:
+                # Whatever it was, later due times must find a ticker.
+                logger.exception("schedules wait")
+
     def tick(self, now: datetime) -> None:
         """Settle the due times up to `now`. Raises Unavailable where the database cannot be used."""
+        self._aside = {schedule_id: until for schedule_id, until in self._aside.items() if now < until <= now + ASIDE}
         if not self._corrected <= now < self._corrected + CORRECTED_EVERY:
             self._correct(now)
             self._corrected = now
-        self._aside = {schedule_id: until for schedule_id, until in self._aside.items() if now < until <= now + ASIDE}
         with reading(self._engine) as connection:
-            due = schedules.due_ids(connection, now, AT_ONCE, self._aside)
+            due = schedules.due_ids(connection, now)
         for schedule_id in due:
-            self._fire(schedule_id, now)
+            if self._ending.is_set():
+                return
+            if schedule_id not in self._aside:
+                self._fire(schedule_id, now)
 
     def _fire(self, schedule_id: int, now: datetime) -> None:
-        try:
+        with self._apart(schedule_id, now):
             with writing(self._engine) as connection:
                 runs = firing.fire_due(connection, schedule_id, now, self._settings)
-        except Unavailable:
-            raise
-        except Exception:
-            # One schedule that cannot be understood must not keep the others from firing.
-            logger.exception("schedule %d cannot be fired; it is tried again in %d s", schedule_id, ASIDE.seconds)
-            self._aside[schedule_id] = now + ASIDE
-            return
-        for run in runs:
-            logger.info("schedule %d: %s for %s %s", schedule_id, run.outcome, run.fire_time, run.reason or run.study)
+            for run in runs:
+                logger.info(
+                    "schedule %d: %s for %s %s", schedule_id, run.outcome, run.fire_time, run.reason or run.study
+                )
 
     def _correct(self, now: datetime) -> None:
         with reading(self._engine) as connection:
             far = schedules.ids_waiting_for(connection, now + WRONG_CLOCK)
         for schedule_id in far:
-            with writing(self._engine) as connection:
+            with self._apart(schedule_id, now), writing(self._engine) as connection:
                 if firing.correct(connection, schedule_id, now):
-                    logger.warning("schedule %d waited for a time of a clock that was wrong; corrected", schedule_id)
+                    logger.warning("schedule %d waited for a time of a clock that had been wrong", schedule_id)
+
+    @contextmanager
+    def _apart(self, schedule_id: int, now: datetime) -> Iterator[None]:
+        """One schedule that cannot be understood does not keep the others from firing."""
+        try:
+            yield
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception("schedule %d cannot be fired; it is tried again in %d s", schedule_id, ASIDE.seconds)
+            self._aside[schedule_id] = now + ASIDE

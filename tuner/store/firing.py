@@ -28,7 +28,7 @@ def fire_due(connection: Connection, schedule_id: int, now: datetime, settings: 
     if schedule is None or schedule.next_fire_time is None or schedule.next_fire_time > now:
         return []
     settled, following = settle(schedule.spec, schedule.next_fire_time, now)
-    if not schedules.advance(connection, schedule, following, settled[-1].fire_time):
+    if not schedules.advance(connection, schedule, following):
         return []
     firing = _Firing(connection, schedule, now, settings)
     # A time can come again after the clock was set back.

@@ -4,7 +4,6 @@ Whoever settles the time that a schedule waits for moves `next_fire_time` on, an
 (`advance`): of several runners one succeeds. The unique key (schedule, fire time) of its runs stands behind it.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,11 +60,10 @@ def list_schedules(connection: Connection, before: int | None, limit: int) -> li
     return [_schedule(row) for row in connection.execute(query)]
 
 
-def due_ids(connection: Connection, time: datetime, limit: int, aside: Collection[int] = ()) -> list[int]:
-    """The schedules whose next fire time has come, the longest waiting first, without those set `aside`."""
-    query = select(schedules.c.id).where(schedules.c.next_fire_time <= rfc3339(time), schedules.c.id.not_in(aside))
-    query = query.order_by(schedules.c.next_fire_time, schedules.c.id).limit(limit)
-    return list(connection.execute(query).scalars())
+def due_ids(connection: Connection, time: datetime) -> list[int]:
+    """The schedules whose next fire time has come, the longest waiting first."""
+    query = select(schedules.c.id).where(schedules.c.next_fire_time <= rfc3339(time))
+    return list(connection.execute(query.order_by(schedules.c.next_fire_time, schedules.c.id)).scalars())
 
 
 def ids_waiting_for(connection: Connection, beyond: datetime) -> list[int]:
@@ -82,12 +80,12 @@ def edit_schedule(connection: Connection, schedule: Schedule, spec: ScheduleSpec
     connection.execute(update(schedules).where(schedules.c.id == schedule.id).values(values))
 
 
-def advance(connection: Connection, schedule: Schedule, to: datetime, settled: datetime | None = None) -> bool:
-    """Wait for `to` from now on, the due time `settled` being the last one settled; False where somebody else was first."""
+def advance(connection: Connection, schedule: Schedule, to: datetime) -> bool:
+    """Wait for `to` from now on; False where it does not wait for the same time any more as when it was read: another runner has
+    settled that time, or a user has paused or edited the schedule."""
     assert schedule.next_fire_time is not None
-    values = {"next_fire_time": rfc3339(to)} | ({"last_fire_time": rfc3339(settled)} if settled is not None else {})
     unchanged = (schedules.c.id == schedule.id, schedules.c.next_fire_time == rfc3339(schedule.next_fire_time))
-    moved = update(schedules).where(*unchanged, ~schedules.c.paused).values(values)
+    moved = update(schedules).where(*unchanged).values(next_fire_time=rfc3339(to))
     return connection.execute(moved).rowcount == 1
 
 

@@ -161,6 +161,7 @@ runs = Table(
     Column("weights", String(80)),
     Column("reason", Text),
     UniqueConstraint("study_id", "job_id", "stage", "contender", "seed", name="tuner_runs_once"),
+    sqlite_autoincrement=True,
 )
 
 models = Table(
@@ -204,7 +205,6 @@ schedules = Table(
     Column("spec", JSON, nullable=False),
     Column("paused", Boolean, nullable=False),
     Column("next_fire_time", _TIME, index=True),
-    Column("last_fire_time", _TIME),
     Column("created_at", _TIME, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -22,7 +22,9 @@ def upgrade() -> None:
     op.add_column("tuner_attempts", sa.Column("renewals", sa.Integer(), server_default="0", nullable=False))
     op.add_column("tuner_attempts", sa.Column("judged_step", sa.Integer(), nullable=True))
     op.add_column("tuner_attempts", sa.Column("should_stop", sa.Boolean(), server_default=sa.false(), nullable=False))
-    _own_by_job("tuner_runs", ["study_id", "stage", "contender", "seed"], "tuner_runs_once")
+    # A run's id names its files, and with the runs of a purged study it must not go to another run.
+    ids = {"sqlite_autoincrement": True}
+    _own_by_job("tuner_runs", ["study_id", "stage", "contender", "seed"], "tuner_runs_once", ids)
     _own_by_job("tuner_models", ["study_id", "contender"], "tuner_models_once")
     op.add_column("tuner_models", sa.Column("files_removed_at", sa.String(length=32), nullable=True))
     _outlive_studies()
@@ -37,13 +39,13 @@ def _rename_outcomes(names: dict[str, str]) -> None:
         op.execute(f"UPDATE tuner_attempts SET outcome = '{name}' WHERE outcome = '{earlier}'")
 
 
-def _own_by_job(table: str, unique: list[str], name: str) -> None:
+def _own_by_job(table: str, unique: list[str], name: str, ids: dict[str, bool] | None = None) -> None:
     """What a study had once, each of its jobs can have from now on; what is there belongs to the study's first job."""
     op.add_column(table, sa.Column("job_id", sa.Integer(), nullable=True))
     op.execute(f"UPDATE {table} SET job_id = {_FIRST_JOB.format(table=table)}")
     # 0001 gave its constraint no name; PostgreSQL then makes one of table and columns, SQLite has none.
     naming = {"uq": "%(table_name)s_%(column_0_N_name)s_key"}
-    with op.batch_alter_table(table, naming_convention=naming) as batch:
+    with op.batch_alter_table(table, naming_convention=naming, table_kwargs=ids or {}) as batch:
         batch.drop_constraint(f"{table}_{'_'.join(unique)}_key", type_="unique")
         batch.alter_column("job_id", existing_type=sa.Integer(), nullable=False)
         batch.create_foreign_key(f"{table}_job_id_fkey", "tuner_jobs", ["job_id"], ["id"])
@@ -89,7 +91,6 @@ def _create_schedules() -> None:
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("paused", sa.Boolean(), nullable=False),
         sa.Column("next_fire_time", sa.String(length=32), nullable=True),
-        sa.Column("last_fire_time", sa.String(length=32), nullable=True),
         sa.Column("created_at", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
