@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from tuner.specs.build import Build
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 
@@ -53,6 +54,8 @@ class EpochEnded:
     key: str
     record: EpochRecord
     checkpoint: bytes | None = None
+    build: Build | None = None
+    """Where it was trained, as far as the executor knows."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Diverged:
     key: str
     epoch: int
     reason: str
+    build: Build | None = None
 
 
 @dataclass(frozen=True)

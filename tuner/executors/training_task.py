@@ -7,6 +7,7 @@ from functools import lru_cache
 from tuner.data import catalogue
 from tuner.data.splits import partition
 from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, OutOfMemory, Stopped, Task, Trained
+from tuner.nets.build import this_build
 from tuner.nets.training import TrainingDiverged, TrainingStopped, train
 from tuner.nets.training_data import TrainingData, prepare
 from tuner.nets.weights import to_bytes
@@ -46,7 +47,7 @@ def _train(
             should_stop=should_stop,
         )
     except TrainingDiverged as diverged:
-        return Diverged(task.key, diverged.epoch, diverged.reason)
+        return Diverged(task.key, diverged.epoch, diverged.reason, this_build())
     except TrainingStopped:
         return Stopped(task.key)
     return Trained(
@@ -63,13 +64,13 @@ class _Teller:
     """Tells the epochs of a task, with a checkpoint where one is due."""
 
     def __init__(self, task: Task, emit: Callable[[EpochEnded], None]) -> None:
-        self._task, self._emit = task, emit
+        self._task, self._emit, self._build = task, emit, this_build()
         self._last = time.monotonic()
 
     def __call__(self, record: EpochRecord, checkpoint: Callable[[], bytes]) -> None:
         seconds = self._task.checkpoint_seconds
         due = seconds is not None and time.monotonic() - self._last >= seconds
-        self._emit(EpochEnded(self._task.key, record, checkpoint() if due else None))
+        self._emit(EpochEnded(self._task.key, record, checkpoint() if due else None, self._build))
         if due:
             self._last = time.monotonic()
 

@@ -10,24 +10,23 @@ from typing import TypeVar
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from tuner.data.splits import search_slices
 from tuner.executors.protocol import (
     Crashed,
-    DataSlice,
     Diverged,
     EpochEnded,
     Event,
     Lost,
     OutOfMemory,
     Stopped,
-    Task,
     Trained,
 )
+from tuner.specs.build import Build
 from tuner.specs.epoch import EpochRecord
 from tuner.stages import progress
 from tuner.stages.job import MAX_KILLED, RunningJob
 from tuner.stages.leased_job import JobFailed
 from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.stages.trial_task import subset_slice, trial_task
 from tuner.stages.view import View, derive_seed
 from tuner.store import attempts, jobs, revisions, trials
 from tuner.store.attempts import LOST_WORKER, Ending
@@ -48,6 +47,7 @@ class _Running:
     trial_id: int
     started: float = field(default_factory=time.monotonic)
     last: EpochRecord | None = None
+    build: Build | None = None
     pruned: bool = False
 
 
@@ -162,17 +162,7 @@ class _Search:
         self._ids[number] = trial_id
         key = self._job.new_key(f"trial-{number}")
         self._running[key] = _Running(number, trial_id)
-        self._job.submit(
-            Task(
-                key=key,
-                hyperparameters=point,
-                data=subset_slice(self._job),
-                epochs=self._job.spec.subset.epochs,
-                seed=seed,
-                timeout_seconds=self._job.spec.budget.trial_timeout_seconds,
-                decay=True,
-            )
-        )
+        self._job.submit(trial_task(self._job.spec, self._job.dataset, point, seed, key))
         return True
 
     def _write_start(self, number: int) -> int:
@@ -181,7 +171,6 @@ class _Search:
         known = self._ids.get(number)
 
         def start(connection: Connection) -> int:
-            self._check_unchanged(connection)
             if known is None:
                 trial_id = trials.start_trial(connection, lease.study_id, trial)
             elif trials.resume_trial(connection, known, trial):
@@ -211,17 +200,19 @@ class _Search:
     def _handle(self, event: Event) -> None:
         running = self._running[event.key]
         match event:
-            case EpochEnded(record=record):
+            case EpochEnded(record=record, build=build):
+                running.build = build
                 self._epoch(event.key, running, record)
                 return
             case Trained() if running.last is not None and not running.pruned:
                 self._tell(running, TrialState.COMPLETE, Ending.COMPLETE, value=running.last.validation_accuracy)
-            case Trained() | Stopped():
-                self._tell(running, TrialState.PRUNED, Ending.PRUNER)
-            case Diverged(epoch=epoch, reason=reason):
+            case Diverged(epoch=epoch, reason=reason, build=build) if not running.pruned:
+                running.build = build
                 # The NaN ranks the trial last for the sampler, which would take an earlier epoch's value otherwise.
                 self._view.report(running.number, epoch, math.nan)
                 self._tell(running, TrialState.PRUNED, Ending.DIVERGED, reason)
+            case Trained() | Stopped() | Diverged():  # what came after the pruner had decided does not count
+                self._tell(running, TrialState.PRUNED, Ending.PRUNER)
             case OutOfMemory(detail=detail):
                 self._tell(running, TrialState.FAIL, Ending.OUT_OF_MEMORY, detail)
             case Lost(why="time_limit", detail=detail):
@@ -263,7 +254,7 @@ class _Search:
             trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
             if not trials.finish_trial(connection, running.trial_id, trial):
                 raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
-            attempts.close_attempt(connection, running.trial_id, outcome, detail)
+            attempts.close_attempt(connection, running.trial_id, outcome, detail, running.build)
             jobs.note_progress(connection, self._job.lease)
             self._job.log(connection, "trial_finished", number=running.number, state=state.name, value=value, **reason)
 
@@ -288,13 +279,7 @@ class _Search:
         self._view.release(running.number)
 
 
-def subset_slice(job: RunningJob) -> DataSlice:
-    """The search's images: a prefix of the training order, judged on its end, which no trial trains on."""
-    train, validation = search_slices(job.train_count, job.spec.subset.train, job.spec.subset.validation)
-    return DataSlice(job.dataset.folder, train, validation)
-
-
 def run_baseline(job: RunningJob) -> None:
     """Train the default configuration on the subset, outside the trials, since the study's space excludes it."""
-    plan = Plan("baseline", subset_slice(job), job.spec.subset.epochs, decay=True, keep_weights=False)
+    plan = Plan("baseline", subset_slice(job.spec, job.dataset), job.spec.subset.epochs, decay=True, keep_weights=False)
     retrain(job, plan, [Contender("default", job.spec.default())])
