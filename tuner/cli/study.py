@@ -65,6 +65,27 @@ def cancel(name: Name) -> None:
 
 
 @app.command()
+def delete(name: Name) -> None:
+    """Delete an ended study: it is gone from every list and its name is free, and `restore` brings it back."""
+    with open_door() as client:
+        client.delete(name)
+
+
+@app.command()
+def restore(name: Name) -> None:
+    """Bring back the study that was last deleted under this name."""
+    with open_door() as client:
+        _tell(client.restore(name))
+
+
+@app.command()
+def purge(name: Name) -> None:
+    """Remove for good, rows, models and all, what was deleted under this name; a runner does so within seconds."""
+    with open_door() as client:
+        client.purge(name)
+
+
+@app.command()
 def deliveries(
     name: Name,
     send_again: Annotated[str | None, typer.Option(metavar="ID", help="First send this one again, at once.")] = None,

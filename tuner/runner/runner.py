@@ -18,6 +18,7 @@ from tuner.errors import Conflict, LeaseLost, TunerError, Unavailable
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import Executor
 from tuner.runner.coordinator import coordinate
+from tuner.runner.housekeeper import Housekeeper
 from tuner.runner.postman import Postman
 from tuner.runner.ticker import Ticker
 from tuner.settings import Settings
@@ -76,9 +77,10 @@ def _run(settings: Settings, ending: threading.Event) -> None:
     engine = open_database(settings.database_url)
     executor = LocalExecutor(settings.parallel, settings.worker_memory_mb)
     postman = Postman(engine, WebhookRules(settings), ending)
+    housekeeper = Housekeeper(engine, settings, ending)
     ticker = Ticker(engine, settings, ending)
     try:
-        with _beside(ending, postman=postman.work, ticker=ticker.work):
+        with _beside(ending, postman=postman.work, housekeeper=housekeeper.work, ticker=ticker.work):
             Runner(settings, engine, executor, ending).loop()
     finally:
         executor.close()

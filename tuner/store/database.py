@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tuner.errors import Conflict, Unavailable
 
 BUSY_SECONDS = 30
+PAGES_AT_ONCE = 256
 VERSION_TABLE = "tuner_alembic_version"
 
 
@@ -61,6 +62,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     Raises Conflict where a newer service has upgraded the database already.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with reading(engine):
+        pass  # a new file gets our settings, before Optuna makes its tables there
     with reporting_outages():
         storage = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
         storage.remove_session()
@@ -72,6 +75,27 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             command.upgrade(config, revision)
     except CommandError as error:
         raise Conflict(f"the database must be of this version of tuner or an earlier one: {error}") from error
+
+
+def give_back_space(engine: Engine) -> Iterator[None]:
+    """SQLite's file gives the pages that deletes have left free back to the disk, a mebibyte a step.
+
+    One that was made by an earlier version keeps them for later rows. PostgreSQL's own vacuum sees to its tables.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    free, before = _free_pages(engine), None
+    while free and free != before:
+        yield
+        # Not by way of SQLAlchemy, whose cursor would take one step of many.
+        with reporting_outages(), closing(engine.raw_connection()) as connection:
+            connection.driver_connection.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")  # type: ignore[union-attr]
+        free, before = _free_pages(engine), free
+
+
+def _free_pages(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
 
 
 def alembic_config() -> Config:
@@ -86,7 +110,7 @@ def reporting_outages() -> Iterator[None]:
     """Turns a database that cannot be used now (locked, full, read only, gone) into `Unavailable` with its reason."""
     try:
         yield
-    except (OperationalError, PoolTimeout, optuna.exceptions.StorageInternalError) as error:
+    except (OperationalError, sqlite3.OperationalError, PoolTimeout, optuna.exceptions.StorageInternalError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error.__cause__ or error
         raise Unavailable(f"the database cannot be used now: {cause}") from error
 
@@ -100,6 +124,8 @@ def _make_folder(folder: Path) -> None:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # `_begin_sqlite` begins; the driver would begin too late, at the first write
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later it would be too late, and wait for the write lock
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
