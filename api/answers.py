@@ -12,6 +12,7 @@ from tuner.specs.schedule import ScheduleSpec
 from tuner.specs.spec import Spec
 from tuner.specs.token import Role
 from tuner.store.attempts import Ending
+from tuner.store.champions import Contest, Verdict
 from tuner.store.jobs import JobState
 from tuner.store.model_registry import ModelMetrics
 from tuner.store.schedule_runs import Outcome
@@ -188,6 +189,16 @@ class BestAnswer(BaseModel):
     items: list[BestConfiguration]
 
 
+class ReignAnswer(BaseModel):
+    """A time in which a model was a schedule's champion."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    schedule: str
+    since: Time
+    until: Time | None = Field(description="null while it is")
+
+
 class ModelAnswer(BaseModel):
     id: str
     study: str
@@ -199,6 +210,7 @@ class ModelAnswer(BaseModel):
     metrics: ModelMetrics
     sha256: str = Field(description="of the weights")
     created_at: Time
+    champion_of: list[ReignAnswer] = Field(description="the first one first; empty for most models")
 
 
 class ScheduleRunAnswer(BaseModel):
@@ -212,9 +224,28 @@ class ScheduleRunAnswer(BaseModel):
     study: str | None
 
 
+class DecisionAnswer(Contest):
+    """Whether a job's winner is its schedule's champion: `first` there was none that it could be compared with, `replaced`
+    it is better than the one before, beyond chance, `kept` it is not."""
+
+    verdict: Verdict
+    model: str = Field(description="the champion from then on")
+    job: int
+    study: str | None = Field(description="the job's; null once it was deleted")
+    decided_at: Time
+
+
+class ChampionAnswer(BaseModel):
+    model: str = Field(description="the model's id")
+    study: str | None = Field(description="that the model comes from; null once it was deleted")
+    since: Time
+    comparison: DecisionAnswer = Field(description="the schedule's last one, whatever came of it")
+
+
 class ScheduleAnswer(ScheduleSpec):
     next_fire_time: Time | None = Field(description="null while it is paused")
     last_run: ScheduleRunAnswer | None
+    champion: ChampionAnswer | None = Field(description="null until a job of this schedule has promoted a model")
     created_at: Time
 
 

@@ -27,7 +27,7 @@ from api.answers import (
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_space import Point
-from tuner.store import attempts, curves, model_registry, runs, trials, voided
+from tuner.store import attempts, champions, curves, model_registry, runs, trials, voided
 from tuner.store.attempts import Attempt
 from tuner.store.clock import rfc3339
 from tuner.store.jobs import Job, JobState
@@ -177,8 +177,9 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
     return BestAnswer(stage="promotion", items=items)
 
 
-def model_answer(model: Model) -> ModelAnswer:
-    return ModelAnswer.model_validate(model, from_attributes=True)
+def model_answers(connection: Connection, found: Sequence[Model]) -> list[ModelAnswer]:
+    reigns = champions.reigns(connection, [model.id for model in found])
+    return [ModelAnswer.model_validate({**vars(model), "champion_of": reigns.get(model.id, [])}) for model in found]
 
 
 def _counts(states: dict[TrialState, int]) -> TrialCounts:

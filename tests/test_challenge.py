@@ -1,16 +1,19 @@
 """Champion and challenger: real nets on real digits, on either database."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
 
-from tests.conftest import wait_until
+from tests.conftest import connect, running, wait_until
 from tests.digits import images_and_labels
+from tuner.cli import main
 from tuner.data.catalogue import describe
 from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
@@ -18,7 +21,7 @@ from tuner.settings import Settings
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.schedule import ScheduleSpec
 from tuner.specs.study import StudySpec
-from tuner.stages.challenge import SEEDS, challenge
+from tuner.stages.challenge import challenge
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobInterrupted
 from tuner.stages.retraining import stage_seeds
@@ -30,9 +33,13 @@ from tuner.store.jobs import JobState, Lease
 from tuner.store.model_files import ModelConfig, write_model
 from tuner.store.model_registry import Model, ModelMetrics
 from tuner.store.runs import Run, RunState
+from tuner.store.tables import champions as champion_rows
 from tuner.store.tables import models as model_rows
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+SEEDS = 3
+"""A schedule's default."""
 
 GOOD = Hyperparameters(depth=1, width=32, batch_size=64)
 AS_GOOD = GOOD.model_copy(update={"weight_decay": 2e-6})
@@ -202,12 +209,13 @@ def test_a_better_challenger_replaces_the_champion(house: House) -> None:
     assert contest.images == 600
     assert contest.challenger_accuracy is not None
     assert contest.champion_accuracy is not None
-    assert contest.difference == pytest.approx(contest.challenger_accuracy - contest.champion_accuracy)
+    assert contest.difference is not None
+    assert contest.difference == pytest.approx(contest.challenger_accuracy - contest.champion_accuracy, abs=1e-12)
     assert contest.difference > 0.3
     assert contest.interval is not None
     assert contest.p_value is not None
     assert 0 < contest.interval[0] < contest.difference < contest.interval[1]
-    assert contest.p_value < 0.01
+    assert 0 < contest.p_value < 0.01
     assert "better beyond chance: +" in contest.reason
 
 
@@ -228,7 +236,7 @@ def test_an_equal_challenger_leaves_the_champion(house: House) -> None:
     seeds = {name: [run.seed for run in trained if run.contender == name] for name in ("champion", "challenger")}
     assert seeds["champion"] == seeds["challenger"] == list(contest.seeds)
     assert len(set(contest.seeds)) == SEEDS
-    others = {seed for stage in ("baseline", "rung", "promotion") for seed in stage_seeds(0, stage, 10)}  # type: ignore[arg-type]
+    others = {*stage_seeds(0, "baseline", 10), *stage_seeds(0, "rung", 10), *stage_seeds(0, "promotion", 10)}
     assert not others & set(contest.seeds)
     assert {run.state for run in trained} == {RunState.COMPLETE}
     house.end(job)
@@ -355,7 +363,7 @@ def test_what_is_told_of_a_champion(house: House) -> None:
     house.night(GOOD, name="other")
     begun, ended, kept = house.decisions()
     assert [decision.verdict for decision in (begun, ended, kept)] == ["first", "replaced", "kept"]
-    assert house.champion() == Champion(second, ended.study, ended.decided_at, kept)
+    assert house.champion() == Champion(second, ended.job_id, ended.study, ended.decided_at, kept)
     with reading(house.engine) as connection:
         reigns = champions.reigns(connection, [first, second, "unknown"])
         log = [event.data for event in events.of_job(connection, ended.job_id, 0, 1000) if event.kind == "champion"]
@@ -394,4 +402,72 @@ def test_a_schedule_that_is_deleted_takes_its_champions_along(house: House) -> N
         assert champions.decide(connection, schedule.id, job.lease, Verdict.FIRST, contest) is None
     challenge(job)
     with reading(house.engine) as connection:
-        assert connection.execute(select(champions.champions)).all() == []
+        assert connection.execute(select(champion_rows)).all() == []
+
+
+def test_a_schedules_champion_by_rest_and_in_the_terminal(
+    settings: Settings, datasets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole jobs in a real runner: the first winner is the champion, a truly better one takes its place, and the schedule, the
+    models, the log and the terminal tell of it. A night that finds the champion's configuration again trains nothing for it."""
+    images, labels = images_and_labels()
+    arrays = {"train_images": images[:1200], "train_labels": labels[:1200]}
+    install("few", settings.datasets_dir, {**arrays, "test_images": images[-100:], "test_labels": labels[-100:]})
+    space: dict[str, Any] = {
+        "depth": 1,
+        "width": 32,
+        "activation": "relu",
+        "loss": "cross_entropy",
+        "optimizer": "adam",
+    }
+    space |= {"dropout": 0, "shift_pixels": 0, "batch_size": 32, "weight_decay": 0, "learning_rate": 1e-5}
+    study: dict[str, Any] = {
+        "name": "n-{date}",
+        "dataset": "few",
+        "search_space": space,
+        "subset": {"train": 200, "validation": 100, "epochs": 1},
+        "budget": {"n_trials": 1},
+        "promotion": {"top_k": 1, "epochs": 1},
+    }
+    with connect(settings) as api, running(settings):
+
+        def night() -> dict[str, Any]:
+            job = api.post("/v1/schedules/nightly/run").json()["job"]
+            wait_until(lambda: api.get(f"/v1/jobs/{job}").json()["state"] in ("succeeded", "failed"), f"job {job} ends")
+            assert api.get(f"/v1/jobs/{job}").json()["state"] == "succeeded", api.get(f"/v1/jobs/{job}").json()["error"]
+            champion: dict[str, Any] = api.get("/v1/schedules/nightly").json()["champion"]
+            return champion
+
+        schedule = {"name": "nightly", "cron": "0 0 1 1 *", "challenge_seeds": 4, "study": study}
+        assert api.post("/v1/schedules", json=schedule).json()["champion"] is None
+        first = night()
+        assert (first["comparison"]["verdict"], first["comparison"]["model"]) == ("first", first["model"])
+        longer = {"search_space": {**space, "learning_rate": 3e-3}, "promotion": {"top_k": 1, "epochs": 6}}
+        assert api.patch("/v1/schedules/nightly", json={"study": {**study, **longer}}).status_code == 200
+        second, third = night(), night()
+        assert second["comparison"]["verdict"] == "replaced"
+        assert second["comparison"]["difference"] > 0.2
+        assert len(second["comparison"]["seeds"]) == 4
+        assert third["comparison"]["verdict"] == "kept"
+        assert (third["model"], third["since"], third["study"]) == (second["model"], second["since"], second["study"])
+        page = api.get("/v1/schedules/nightly/champions?limit=2").json()
+        assert [item["verdict"] for item in page["items"]] == ["kept", "replaced"]
+        assert page["items"][0] == third["comparison"]
+        rest = api.get("/v1/schedules/nightly/champions", params={"cursor": page["next_cursor"]}).json()
+        assert (rest["items"], rest["next_cursor"]) == ([first["comparison"]], None)
+        begun = {"schedule": "nightly", "since": first["since"], "until": second["since"]}
+        assert api.get(f"/v1/models/{first['model']}").json()["champion_of"] == [begun]
+        reigning = {"schedule": "nightly", "since": second["since"], "until": None}
+        assert api.get(f"/v1/models/{second['model']}").json()["champion_of"] == [reigning]
+        assert [] in [model["champion_of"] for model in api.get("/v1/models").json()["items"]]
+        assert api.get("/v1/schedules/other/champions").status_code == 404
+    monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
+    for command, told in (
+        ("champions", "the challenger is better beyond chance"),
+        ("show", f"{second['model']}, since"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["tuner", "schedule", command, "nightly"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        assert told in capsys.readouterr().out

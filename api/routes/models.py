@@ -22,12 +22,13 @@ ModelId = Annotated[str, Path(examples=["5f2c9a7e01b34d68"])]
 def get_models(connection: Reading, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelAnswer]:
     found = model_registry.list_models(connection, cursors.decode(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda model: f"{model.created_at} {model.id}")
-    return Page(items=[views.model_answer(model) for model in page], next_cursor=next_cursor)
+    return Page(items=views.model_answers(connection, page), next_cursor=next_cursor)
 
 
 @router.get("/{model_id}", response_model=ModelAnswer, responses=described(404), summary="One model")
 def get_model(model_id: ModelId, connection: Reading) -> ModelAnswer:
-    return views.model_answer(find_model(connection, model_id))
+    [answer] = views.model_answers(connection, [find_model(connection, model_id)])
+    return answer
 
 
 @router.get(

@@ -9,13 +9,14 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from api import cursors
-from api.answers import Page, ScheduleAnswer, ScheduleRunAnswer
+from api.answers import ChampionAnswer, DecisionAnswer, Page, ScheduleAnswer, ScheduleRunAnswer
 from api.dependencies import Cursor, Limit, Reading, TheSettings, Writing
 from api.problems import described
 from tuner.errors import InvalidInput
 from tuner.settings import Settings
 from tuner.specs.schedule import ScheduleEdit, ScheduleSpec
-from tuner.store import firing, posting, schedule_runs, schedules
+from tuner.store import champions, firing, posting, schedule_runs, schedules
+from tuner.store.champions import Champion, Decision
 from tuner.store.clock import rfc3339
 from tuner.store.schedule_runs import ScheduleRun
 from tuner.store.schedules import Schedule
@@ -139,6 +140,22 @@ def get_runs(
     return Page(items=[_run_answer(run) for run in page], next_cursor=next_cursor)
 
 
+@router.get(
+    "/{name}/champions",
+    response_model=Page[DecisionAnswer],
+    responses=described(404),
+    summary="A schedule's champions and their challengers, the newest first",
+)
+def get_champions(
+    name: ScheduleName, connection: Reading, cursor: Cursor = None, limit: Limit = 50
+) -> Page[DecisionAnswer]:
+    """One decision for every job of the schedule that has promoted a model: which one is the champion since, and why."""
+    schedule = schedules.find_schedule(connection, name)
+    found = champions.list_decisions(connection, schedule.id, cursors.decode_int(cursor), limit + 1)
+    page, next_cursor = cursors.cut(found, limit, lambda decision: decision.id)
+    return Page(items=[_decision_answer(decision) for decision in page], next_cursor=next_cursor)
+
+
 def _check_study(spec: ScheduleSpec, time: datetime, settings: Settings) -> None:
     try:
         posting.check(spec.study.at(time), settings)
@@ -152,16 +169,38 @@ def _answer(connection: Connection, schedule: Schedule) -> ScheduleAnswer:
 
 
 def _answers(connection: Connection, found: Sequence[Schedule]) -> list[ScheduleAnswer]:
-    runs = schedule_runs.last_runs(connection, [schedule.id for schedule in found])
+    ids = [schedule.id for schedule in found]
+    runs, standing = schedule_runs.last_runs(connection, ids), champions.standing(connection, ids)
     return [
         ScheduleAnswer(
             **dict(schedule.spec),
             next_fire_time=None if schedule.next_fire_time is None else rfc3339(schedule.next_fire_time),
             last_run=_run_answer(runs[schedule.id]) if schedule.id in runs else None,
+            champion=_champion_answer(standing[schedule.id]) if schedule.id in standing else None,
             created_at=schedule.created_at,
         )
         for schedule in found
     ]
+
+
+def _champion_answer(champion: Champion) -> ChampionAnswer:
+    return ChampionAnswer(
+        model=champion.model_id,
+        study=champion.study,
+        since=champion.since,
+        comparison=_decision_answer(champion.last),
+    )
+
+
+def _decision_answer(decision: Decision) -> DecisionAnswer:
+    return DecisionAnswer(
+        **dict(decision.contest),
+        verdict=decision.verdict,
+        model=decision.model_id,
+        job=decision.job_id,
+        study=decision.study,
+        decided_at=decision.decided_at,
+    )
 
 
 def _run_answer(run: ScheduleRun) -> ScheduleRunAnswer:

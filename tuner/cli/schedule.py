@@ -8,7 +8,7 @@ import typer
 from tuner.cli.door import open_door
 from tuner.cli.facts import print_facts
 from tuner.cli.spec_file import read_spec
-from tuner.cli.tables import print_table, schedule_runs_table, schedules_table, timing_in_words
+from tuner.cli.tables import champions_table, print_table, schedule_runs_table, schedules_table, timing_in_words
 from tuner.client.answers import Schedule, ScheduleRun
 
 app = typer.Typer(no_args_is_help=True)
@@ -68,6 +68,13 @@ def runs(name: Name, limit: Annotated[int, typer.Option(min=1, help="The newest 
 
 
 @app.command()
+def champions(name: Name, limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50) -> None:
+    """List a schedule's champions and what their challengers came to, the newest first."""
+    with open_door() as client:
+        print_table(champions_table(islice(client.champions(name), limit)))
+
+
+@app.command()
 def delete(name: Name) -> None:
     """Delete a schedule and its history; the studies that it has started stay."""
     with open_door() as client:
@@ -76,7 +83,7 @@ def delete(name: Name) -> None:
 
 
 def _tell(schedule: Schedule) -> None:
-    last = schedule.last_run
+    last, champion = schedule.last_run, schedule.champion
     print_facts(
         schedule=schedule.name,
         due=timing_in_words(schedule),
@@ -87,6 +94,8 @@ def _tell(schedule: Schedule) -> None:
         last=None if last is None else f"{last.outcome}, due {last.fire_time}",
         job=None if last is None or last.job is None else str(last.job),
         reason=None if last is None else last.reason,
+        champion=None if champion is None else f"{champion.model}, since {champion.since}",
+        challenge=None if champion is None else f"{champion.comparison.verdict}: {champion.comparison.reason}",
     )
 
 

@@ -8,7 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli.configuration import in_words
-from tuner.client.answers import AuditEntry, Best, Delivery, Job, Model, Schedule, ScheduleRun, StudySummary, Token
+from tuner.client.answers import (
+    AuditEntry,
+    Best,
+    Decision,
+    Delivery,
+    Job,
+    Model,
+    Schedule,
+    ScheduleRun,
+    StudySummary,
+    Token,
+)
 
 NONE = "–"
 
@@ -111,6 +122,17 @@ def schedule_runs_table(runs: Iterable[ScheduleRun]) -> Table:
     for run in runs:
         job = NONE if run.job is None else str(run.job)
         _add(table, _second(run.fire_time), run.outcome, job, run.study or NONE, run.reason or NONE)
+    return table
+
+
+def champions_table(decisions: Iterable[Decision]) -> Table:
+    """A model in full, so that it can be asked for; of the reason the numbers, where there are any."""
+    table = _table("decided", ">job", "study", "verdict", "champion", ">difference", "95 % interval", "reason")
+    for one in decisions:
+        difference = NONE if one.difference is None else f"{one.difference:+.4f}"
+        interval = NONE if one.interval is None else "{:+.4f} to {:+.4f}".format(*one.interval)
+        row = (str(one.job), one.study or NONE, one.verdict, one.model, difference, interval)
+        _add(table, _second(one.decided_at), *row, one.reason.partition(":")[0])
     return table
 
 

@@ -181,6 +181,31 @@ class ScheduledStudy(Answer):
     name: str
 
 
+class Decision(Answer):
+    """What came of a job's challenge; `model` is the champion from then on."""
+
+    verdict: str
+    model: str
+    job: int
+    study: str | None
+    decided_at: str
+    reason: str
+    challenger: str
+    champion: str | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    p_value: float | None
+
+
+class Champion(Answer):
+    """`comparison` is the schedule's last one."""
+
+    model: str
+    study: str | None
+    since: str
+    comparison: Decision
+
+
 class Schedule(Answer):
     name: str
     cron: str | None
@@ -192,6 +217,7 @@ class Schedule(Answer):
     paused: bool
     next_fire_time: str | None
     last_run: ScheduleRun | None
+    champion: Champion | None
 
 
 class Token(Answer):

@@ -15,6 +15,7 @@ from tuner.client.answers import (
     AuditEntry,
     Best,
     CreatedToken,
+    Decision,
     Delivery,
     Job,
     Model,
@@ -105,6 +106,17 @@ class Client:
         """Without `stage`, of the furthest stage that the study has reached."""
         return self._call(Best, "GET", f"{_study(name)}/best", params=_given(k=k, stage=stage))
 
+    def delete(self, name: str) -> None:
+        """The study can be restored until it is purged."""
+        self._send("DELETE", _study(name))
+
+    def restore(self, name: str) -> StudyStatus:
+        return self._call(StudyStatus, "POST", f"{_study(name)}/restore")
+
+    def purge(self, name: str) -> None:
+        """All that was deleted under this name is gone for good."""
+        self._send("POST", f"{_study(name)}/purge")
+
     def deliveries(self, name: str) -> Iterator[Delivery]:
         """The study's webhooks, the newest first."""
         return self._pages(Delivery, f"{_study(name)}/deliveries")
@@ -144,6 +156,10 @@ class Client:
     def schedule_runs(self, name: str) -> Iterator[ScheduleRun]:
         """The newest first."""
         return self._pages(ScheduleRun, f"{_schedule(name)}/runs")
+
+    def champions(self, name: str) -> Iterator[Decision]:
+        """What every challenge of the schedule came to, the newest first."""
+        return self._pages(Decision, f"{_schedule(name)}/champions")
 
     def models(self) -> Iterator[Model]:
         return self._pages(Model, "/v1/models")

@@ -58,6 +58,13 @@ class ScheduleSpec(Timing):
     )
     coalesce: bool = Field(True, description="of several due times that have gathered, only the newest fires")
     paused: bool = Field(False, description="due times pass by, and are not made up for")
+    challenge_seeds: int = Field(
+        3,
+        ge=2,
+        le=20,
+        description="nets trained of a new winner and of the champion each, on all training images, before the one may replace "
+        "the other",
+    )
 
     @model_validator(mode="after")
     def _check_policy(self) -> Self:
@@ -91,3 +98,4 @@ class ScheduleEdit(Spec):
     misfire_grace_seconds: int | None = None
     coalesce: bool | None = None
     paused: bool | None = None
+    challenge_seeds: int | None = None

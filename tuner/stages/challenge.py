@@ -23,15 +23,12 @@ from tuner.stages.job import RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import derive_seed
 from tuner.statistics.comparison import Comparison, Correct, compare
-from tuner.store import champions, model_registry, schedule_runs
-from tuner.store.champions import Contest, Verdict
+from tuner.store import champions, model_registry, schedule_runs, schedules
+from tuner.store.champions import Champion, Contest, Verdict
 from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
 from tuner.store.runs import Run, RunState
 
 logger = logging.getLogger(__name__)
-
-SEEDS = 3
-"""Of each contender."""
 
 ERROR = 0.05
 """Of the challenges by a winner that is no better, at most such a share replaces the champion."""
@@ -47,8 +44,10 @@ class _Pairing:
     schedule_id: int
     challenger: str
     champion: str | None
-    has_files: bool
+    has_files: bool = False
     """Whether the champion's files are there."""
+    seeds: tuple[int, ...] = ()
+    """With which both are trained."""
 
 
 def challenge(job: RunningJob) -> None:
@@ -56,21 +55,37 @@ def challenge(job: RunningJob) -> None:
 
     Nothing happens where no schedule has started the job, or where the job has promoted nothing.
     """
-    pairing = job.read(lambda connection: _pair(connection, job.lease.job_id))
+    pairing = job.read(lambda connection: _pair(connection, job))
     if pairing is not None:
         job.enter("challenge")
         verdict, contest = _judge(job, pairing)
         job.write(lambda connection: _decide(connection, job, pairing.schedule_id, verdict, contest))
 
 
-def _pair(connection: Connection, job_id: int) -> _Pairing | None:
-    schedule_id = schedule_runs.schedule_of(connection, job_id)
+def _pair(connection: Connection, job: RunningJob) -> _Pairing | None:
+    job_id = job.lease.job_id
     challenger = model_registry.winner_of(connection, job_id)
-    if schedule_id is None or challenger is None or champions.decision_of(connection, schedule_id, job_id) is not None:
+    schedule_id = schedule_runs.schedule_of(connection, job_id)
+    schedule = None if schedule_id is None else schedules.find_schedule_by_id(connection, schedule_id)
+    if schedule is None or challenger is None or champions.decision_of(connection, schedule.id, job_id) is not None:
         return None
-    champion = champions.standing_model(connection, schedule_id)
-    has_files = champion is not None and model_registry.has_files(connection, champion)
-    return _Pairing(schedule_id, challenger, champion, has_files)
+    champion = champions.standing(connection, [schedule.id]).get(schedule.id)
+    if champion is None:
+        return _Pairing(schedule.id, challenger, None)
+    return _Pairing(
+        schedule.id,
+        challenger,
+        champion.model_id,
+        has_files=model_registry.has_files(connection, champion.model_id),
+        seeds=_fresh_seeds(job, champion, schedule.spec.challenge_seeds),
+    )
+
+
+def _fresh_seeds(job: RunningJob, champion: Champion, count: int) -> tuple[int, ...]:
+    """Those of no other stage, job or champion: what had luck with its seeds has to stand with others, and a restart that finds
+    another champion than before trains anew."""
+    jobs = job.lease.job_id, champion.job_id
+    return tuple(derive_seed(job.spec.seed, *jobs, *b"challenge", k) for k in range(count))
 
 
 def _judge(job: RunningJob, pairing: _Pairing) -> tuple[Verdict, Contest]:
@@ -84,15 +99,15 @@ def _judge(job: RunningJob, pairing: _Pairing) -> tuple[Verdict, Contest]:
         return Verdict.FIRST, _because(contest, "the champion was trained on other data")
     if (champion.hyperparameters, champion.epochs) == (challenger.hyperparameters, challenger.epochs):
         return Verdict.KEPT, _because(contest, "the winner has the champion's own configuration")
-    trained = _train(job, champion, challenger)
-    return _compare(job, contest, trained)
+    trained = _train(job, champion, challenger, pairing.seeds)
+    return _compare(job, contest, pairing.seeds, trained)
 
 
 def _because(contest: Contest, reason: str) -> Contest:
     return contest.model_copy(update={"reason": reason})
 
 
-def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig) -> list[Run]:
+def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig, seeds: tuple[int, ...]) -> list[Run]:
     """The runs of both with every seed; one that the time limit has cut off is not among them, or is still RUNNING."""
     contenders = [
         Contender("champion", champion.hyperparameters, champion.epochs),
@@ -100,14 +115,8 @@ def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig) -> l
     ]
     validation = (0, job.dataset.train_count - job.train_count)
     data = DataSlice(job.dataset.folder, (0, job.train_count), validation, "validation")
-    seeds = fresh_seeds(job.spec.seed, job.lease.job_id)
     plan = Plan("challenge", data, challenger.epochs, decay=True, keep_weights=True, seeds=seeds)
-    return retrain(job, plan, contenders, _shower(job, SEEDS * (champion.epochs + challenger.epochs)))
-
-
-def fresh_seeds(study_seed: int, job_id: int) -> tuple[int, ...]:
-    """Those of no other stage and no other job: a champion that had luck with its seeds has to stand with others."""
-    return tuple(derive_seed(study_seed, job_id, *b"challenge", k) for k in range(SEEDS))
+    return retrain(job, plan, contenders, _shower(job, len(seeds) * (champion.epochs + challenger.epochs)))
 
 
 def _shower(job: RunningJob, total: int) -> Callable[[int], None]:
@@ -122,21 +131,21 @@ def _shower(job: RunningJob, total: int) -> Callable[[int], None]:
     return show
 
 
-def _compare(job: RunningJob, contest: Contest, trained: list[Run]) -> tuple[Verdict, Contest]:
+def _compare(job: RunningJob, contest: Contest, seeds: tuple[int, ...], trained: list[Run]) -> tuple[Verdict, Contest]:
     complete = {(run.contender, run.seed): run for run in trained if run.state == RunState.COMPLETE}
-    seeds = fresh_seeds(job.spec.seed, job.lease.job_id)
     broken = sum(("challenger", seed) not in complete for seed in seeds)
     if broken:
-        return Verdict.KEPT, _because(contest, f"{broken} of the challenger's {SEEDS} runs did not reach their end")
-    seeds = tuple(seed for seed in seeds if ("champion", seed) in complete)
-    if len(seeds) < 2:
-        reason = f"a comparison takes two seeds, but only {len(seeds)} of the champion's runs reached their end"
+        reason = f"{broken} of the challenger's {len(seeds)} runs did not reach their end"
         return Verdict.KEPT, _because(contest, reason)
-    ours, theirs = (_correct(job, [complete[name, seed] for seed in seeds]) for name in ("challenger", "champion"))
+    shared = tuple(seed for seed in seeds if ("champion", seed) in complete)
+    if len(shared) < 2:
+        reason = f"a comparison takes two seeds, but only {len(shared)} of the champion's runs reached their end"
+        return Verdict.KEPT, _because(contest, reason)
+    ours, theirs = (_correct(job, [complete[name, seed] for seed in shared]) for name in ("challenger", "champion"))
     seen = compare(ours, theirs)
     changes = {
         "reason": _in_words(seen),
-        "seeds": seeds,
+        "seeds": shared,
         "images": seen.images,
         "challenger_accuracy": float(ours.mean()),
         "champion_accuracy": float(theirs.mean()),

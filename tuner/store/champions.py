@@ -59,9 +59,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Champion:
-    """`study` is the one that the model comes from; `last` is the schedule's newest decision."""
+    """`job_id` has brought the model, in `study`; `last` is the schedule's newest decision."""
 
     model_id: str
+    job_id: int
     study: str | None
     since: str
     last: Decision
@@ -129,7 +130,9 @@ def standing(connection: Connection, schedule_ids: Sequence[int]) -> dict[int, C
     last = _by_schedule(connection, newest)
     crowned = _by_schedule(connection, newest.where(_brought()))
     return {
-        schedule_id: Champion(decision.model_id, decision.study, decision.decided_at, last[schedule_id])
+        schedule_id: Champion(
+            decision.model_id, decision.job_id, decision.study, decision.decided_at, last[schedule_id]
+        )
         for schedule_id, decision in crowned.items()
     }
 

@@ -76,7 +76,7 @@ def promoted_model(connection: Connection, study_id: int) -> Model | None:
 
 def winner_of(connection: Connection, job_id: int) -> str | None:
     """The id of the model that this job has promoted, also where a later job has promoted another one."""
-    query = select(models.c.id).filter_by(job_id=job_id, kind="single")
+    query = select(models.c.id).filter_by(job_id=job_id, kind="single").order_by(models.c.created_at.desc()).limit(1)
     model_id: str | None = connection.execute(query).scalar_one_or_none()
     return model_id
 
