@@ -1,5 +1,6 @@
 """The Optuna dashboard on the same database, read only. Its paths /dashboard /api /static /csv /artifacts are compiled in."""
 
+from collections.abc import Container
 from http import HTTPStatus
 
 import optuna_dashboard
@@ -7,12 +8,14 @@ from a2wsgi import WSGIMiddleware
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
 from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import policy
 from api.problems import problem
+from tuner.store import voided
 from tuner.store.studies import DELETED_PREFIX
 
 PREFIXES = ("/dashboard", "/api/", "/static/", "/csv/", "/artifacts/", "/favicon.ico")
@@ -28,6 +31,22 @@ class DashboardStorage(_CachedStorage):
     def __init__(self, database_url: str) -> None:
         self._rdb = RDBStorage(database_url)
         super().__init__(self._rdb)
+        self._void: dict[int, set[int]] = {}
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        self._forget_where_void_ones_changed(study_id)
+        return super().get_all_trials(study_id, deepcopy, states)
+
+    def _forget_where_void_ones_changed(self, study_id: int) -> None:
+        """Optuna reads an ended trial once and for all; one that was declared void afterwards must be read again."""
+        with self._rdb.engine.connect() as connection:
+            void = voided.numbers(connection, study_id)
+        with self._lock:
+            if self._void.get(study_id, void) != void and study_id in self._studies:
+                self._studies[study_id].last_finished_trial_id = -1
+            self._void[study_id] = void
 
     def get_all_studies(self) -> list[FrozenStudy]:
         return [study for study in super().get_all_studies() if not study.study_name.startswith(DELETED_PREFIX)]

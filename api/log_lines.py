@@ -19,6 +19,12 @@ def in_words(event: Event) -> str:
         case "trial_finished":
             reason = {key: data.get(key) for key in ("reason", "detail")}
             return _with(f"trial {data['number']} is {data['state']}{_value(data.get('value'))}", **reason)
+        case "trial_enqueued":
+            return f"trial {data['number']} is enqueued"
+        case "trial_voided":
+            return _with(f"trial {data['number']} is void", reason=data.get("reason"))
+        case "trial_restored":
+            return f"trial {data['number']} counts again"
         case "run_finished":
             value = _value(data.get("validation_accuracy"))
             return _with(f"{data['stage']} of {data['contender']} is {data['state']}{value}", reason=data.get("reason"))
@@ -37,5 +43,7 @@ def _value(value: float | None) -> str:
 
 def _with(text: str, **details: object) -> str:
     """The last line of what has several, as tracebacks have."""
-    given = [f"{key}: {str(value).strip().splitlines()[-1]}" for key, value in details.items() if value not in (None, "")]
+    given = [
+        f"{key}: {str(value).strip().splitlines()[-1]}" for key, value in details.items() if value not in (None, "")
+    ]
     return f"{text} ({', '.join(given)})" if given else text

@@ -171,6 +171,7 @@ class _Search:
         known = self._ids.get(number)
 
         def start(connection: Connection) -> int:
+            self._check_unchanged(connection)
             if known is None:
                 trial_id = trials.start_trial(connection, lease.study_id, trial)
             elif trials.resume_trial(connection, known, trial):
