@@ -23,7 +23,7 @@ class Bounded:
 
     def __init__(self, request: Request) -> None:
         self._receive, self._bytes = request.receive, 0
-        self._maximum = MAX_UPLOAD_BYTES if (request.method, request.url.path) in UPLOADS else MAX_BYTES
+        self._maximum = MAX_UPLOAD_BYTES if (request.method, request.scope["path"]) in UPLOADS else MAX_BYTES
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._maximum:
             raise self._too_large(f", but Content-Length is {length[:20]}")

@@ -5,6 +5,7 @@ Idempotency-Key, its answer. It is committed before the answer is sent, if that 
     else: the route, which begins the transaction ──▶ audit row ──▶ answer kept ──▶ commit ──▶ answer sent
 """
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from urllib.parse import quote
@@ -37,6 +38,11 @@ class Change:
         self._open = AsyncExitStack()
         self._connection: Connection | None = None
         self._claimed = False
+        self._afterwards: list[Callable[[], None]] = []
+
+    def afterwards(self, act: Callable[[], None]) -> None:
+        """To be done once the change is committed, and not if it is rolled back."""
+        self._afterwards.append(act)
 
     async def begin(self) -> Connection:
         """A connection in a write transaction, which the request's end commits or rolls back.
@@ -59,9 +65,12 @@ class Change:
         if self._connection is not None and self._repeat is not None and self._claimed:
             await to_thread.run_sync(idempotency.keep_answer, self._connection, self._repeat.key_sha256, answer)
         await self._close()
+        for act in self._afterwards:
+            act()
 
     async def roll_back(self) -> None:
         """Nothing of a transaction that has not ended stands."""
+        self._afterwards.clear()
         with CancelScope(shield=True):
             if self._connection is not None:
                 await to_thread.run_sync(self._connection.rollback)
@@ -149,6 +158,6 @@ def _entry(request: Request, held: _Held) -> Entry | None:
     caller = request.state.caller
     if caller is None:
         return None
-    path = quote(request.url.path, safe="/@:")  # so that no line break or NUL of an address gets into a log
+    path = quote(request.scope["path"], safe="/@:")  # so that no line break or NUL of an address gets into a log
     location = held.headers.get("location")
     return Entry(caller.name, request.method, path, held.status, location, request.state.request_id)

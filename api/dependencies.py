@@ -33,6 +33,11 @@ def get_caller(request: Request) -> Caller:
     return caller
 
 
+def get_change(request: Request) -> Change:
+    change: Change = request.state.change
+    return change
+
+
 def get_keyring(request: Request) -> Keyring:
     keyring: Keyring = request.app.state.keyring
     return keyring
@@ -46,6 +51,7 @@ def get_limits(request: Request) -> Limits:
 AnEngine = Annotated[Engine, Depends(get_engine)]
 TheSettings = Annotated[Settings, Depends(get_settings)]
 TheCaller = Annotated[Caller, Depends(get_caller)]
+TheChange = Annotated[Change, Depends(get_change)]
 TheKeyring = Annotated[Keyring, Depends(get_keyring)]
 TheLimits = Annotated[Limits, Depends(get_limits)]
 
@@ -55,8 +61,7 @@ def _read(engine: AnEngine) -> Iterator[Connection]:
         yield connection
 
 
-async def begin_change(request: Request) -> Connection:
-    change: Change = request.state.change
+async def begin_change(change: TheChange) -> Connection:
     return await change.begin()
 
 

@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 from http import HTTPStatus
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -66,7 +67,7 @@ class Gate:
                 "%s %s %s: %s in %.0f ms (%s)",
                 caller.name if caller else "-",
                 request.method,
-                request.url.path,
+                quote(request.scope["path"]),
                 answering.status,
                 1000 * (time.perf_counter() - began),
                 request.state.request_id,
@@ -77,8 +78,8 @@ class Gate:
     async def _admit(self, request: Request) -> Caller | None:
         """Who is asking, if they may ask this. Raises HTTPException 401 or 403, LimitReached, and Unavailable where the database
         cannot tell."""
-        role = roles.needed(request.method, request.url.path)
-        if request.url.path == roles.HEALTH:
+        role = roles.needed(request.method, request.scope["path"])
+        if request.scope["path"] == roles.HEALTH:
             return None
         caller = await self._identify(request)
         if role is None:

@@ -90,6 +90,10 @@ class Keyring:
             known = (await self._current(0.0 if anew else SECONDS_OLD)).callers.get(credential)
         return None if known is None or known.has_expired() else known
 
+    def forget(self) -> None:
+        """Something was revoked or ended: from now on the database is asked anew."""
+        self._ring = None
+
     async def note_use(self, caller: Caller) -> None:
         """The token's row tells, at most a minute late, when it was last used."""
         at = time.monotonic()

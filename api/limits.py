@@ -22,6 +22,7 @@ class Buckets:
     def __init__(self, what: str, per_second: float, burst: int) -> None:
         self._what, self._per_second, self._burst = what, per_second, burst
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when they were counted
+        self._forget_above = MAX_KEYS
 
     def take(self, key: str, now: float) -> None:
         """One thing more of this key's, at `now` seconds. Raises LimitReached, with the time to wait, where there is no room."""
@@ -31,12 +32,13 @@ class Buckets:
             wait = (1 - tokens) / self._per_second
             raise LimitReached(f"{self._what}; try again in {math.ceil(wait)} s", wait)
         self._buckets[key] = tokens - 1, now
-        if len(self._buckets) > MAX_KEYS:
+        if len(self._buckets) > self._forget_above:
             self._forget(now)
 
     def _forget(self, now: float) -> None:
         full_after = self._burst / self._per_second
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if now - bucket[1] < full_after}
+        self._forget_above = max(MAX_KEYS, 2 * len(self._buckets))
 
 
 class Streams:

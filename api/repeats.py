@@ -43,13 +43,13 @@ async def reading_repeat(request: Request) -> AsyncIterator[Repeat | None]:
     Raises HTTPException 422 where the key is none.
     """
     key, caller = request.headers.get(HEADER), request.state.caller
-    if key is None or not roles.is_repeatable(request.method, request.url.path):
+    if key is None or not roles.is_repeatable(request.method, request.scope["path"]):
         yield None
         return
     if not re.fullmatch(PATTERN, key):
         rule = f"{HEADER} must be 1 to 255 visible ASCII characters"
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{rule}, but got {key[:80]!r}")
-    whose = json.dumps([caller.name, request.url.path, key])
+    whose = json.dumps([caller.name, request.scope["path"], key])
     with SpooledTemporaryFile[bytes](max_size=MAX_BYTES) as file:
         body = await Spooled.read(request.receive, file)
         same = body.sha256(request.headers.get("content-type", ""), request.scope["query_string"])

@@ -1,4 +1,8 @@
-"""What a request needs: the one table of who may do what. A method or a path that it does not name needs an operator."""
+"""What a request needs: the one table of who may do what. A method or a path that it does not name needs an operator.
+
+`path` is the scope's, by which the router finds the route. The path of `request.url` is another one where an address holds an
+escaped `?`, `#` or line break, and what is decided by it can be gone around.
+"""
 
 import re
 

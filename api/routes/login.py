@@ -11,7 +11,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import TheKeyring, TheLimits
+from api.dependencies import TheChange, TheKeyring, TheLimits
 from api.headers import Page
 from api.keyring import COOKIE, Caller, Credential
 from api.limits import address_of
@@ -37,7 +37,7 @@ async def show_login(request: Request, keyring: TheKeyring) -> Response:
 
 
 @router.post(LOGIN)
-async def log_in(request: Request, keyring: TheKeyring, limits: TheLimits) -> Response:
+async def log_in(request: Request, change: TheChange, keyring: TheKeyring, limits: TheLimits) -> Response:
     try:
         limits.logins.take(address_of(request), time.monotonic())
     except LimitReached as reached:
@@ -50,9 +50,8 @@ async def log_in(request: Request, keyring: TheKeyring, limits: TheLimits) -> Re
         logger.warning("a login from %s failed: no such token", address_of(request))
         return Page(_form("That is no valid token."), HTTPStatus.UNAUTHORIZED)
     request.state.caller = caller
-    connection = await request.state.change.begin()
     cookie, expires_at = await to_thread.run_sync(
-        sessions.begin_session, connection, caller.token_sha256, caller.expires_at
+        sessions.begin_session, await change.begin(), caller.token_sha256, caller.expires_at
     )
     answer = RedirectResponse(HOME, HTTPStatus.SEE_OTHER)
     left = datetime.fromisoformat(expires_at) - datetime.now(UTC)
@@ -62,12 +61,12 @@ async def log_in(request: Request, keyring: TheKeyring, limits: TheLimits) -> Re
 
 
 @router.post(LOGOUT)
-async def log_out(request: Request) -> Response:
+async def log_out(request: Request, change: TheChange, keyring: TheKeyring) -> Response:
     """The session is over, on the server too."""
     cookie = request.cookies.get(COOKIE)
     if cookie:
-        connection = await request.state.change.begin()
-        await to_thread.run_sync(sessions.end_session, connection, cookie)
+        await to_thread.run_sync(sessions.end_session, await change.begin(), cookie)
+        change.afterwards(keyring.forget)
     answer = RedirectResponse(LOGIN, HTTPStatus.SEE_OTHER)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer

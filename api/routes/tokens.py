@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from api import cursors
 from api.answers import Page, TokenAnswer, TokenCreated
-from api.dependencies import Cursor, Limit, Reading, TheCaller, Writing
+from api.dependencies import Cursor, Limit, Reading, TheCaller, TheChange, TheKeyring, Writing
 from api.headers import NO_STORE
 from api.keyring import ANONYMOUS, Caller
 from api.problems import described
@@ -58,10 +58,13 @@ def get_token(name: TokenName, connection: Reading) -> TokenAnswer:
 
 
 @router.delete("/{name}", status_code=204, responses=described(404), summary="Revoke a token")
-def delete_token(name: TokenName, caller: TheCaller, connection: Writing) -> None:
-    """It and its sessions open nothing after a second, in every process of the API. Access control stays on."""
+def delete_token(
+    name: TokenName, caller: TheCaller, change: TheChange, keyring: TheKeyring, connection: Writing
+) -> None:
+    """It and its sessions open nothing from now on, in other processes of the API after a second. Access control stays on."""
     _refuse_anonymous(caller)
     tokens.revoke_token(connection, name)
+    change.afterwards(keyring.forget)
 
 
 def _refuse_anonymous(caller: Caller) -> None:
