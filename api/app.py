@@ -13,6 +13,7 @@ from api.dashboard import DashboardStorage, make_dashboard
 from api.gate import Gate
 from api.keyring import Keyring
 from api.limits import Limits
+from api.metrics import Measured, Metrics
 from api.origins import Origins
 from api.routes import (
     access,
@@ -93,7 +94,9 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
     app.router.default = make_dashboard(storage)
     app.add_middleware(Changes, engine=engine)
+    app.state.metrics = Metrics(engine)
     app.add_middleware(Gate, origins=Origins(settings), keyring=app.state.keyring, limits=app.state.limits)
+    app.add_middleware(Measured, metrics=app.state.metrics)
     return app
 
 

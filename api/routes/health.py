@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.answers import Health, Ready
 from api.dependencies import Reading
@@ -29,3 +31,14 @@ def readyz(connection: Reading) -> Ready:
             f"a runner must have been alive in the last {SILENT_AFTER.seconds} s, but the last beat was {beat_at}"
         )
     return Ready(status="ready", runner_beat_at=beat_at)
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}, **described(503)},
+    summary="What Prometheus reads",
+)
+def metrics(request: Request) -> Response:
+    """Jobs and trials by state, attempts by their end, trial seconds, the queue's age, HTTP requests by route."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
