@@ -3,6 +3,7 @@
 import argparse
 import os
 import secrets
+import signal
 import sys
 
 from drills.suite import DRILLS, SHORT, Outcome, perform
@@ -10,6 +11,7 @@ from drills.table import table
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what a drill has started is ended
     arguments = _arguments()
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     names = arguments.drills or (SHORT if arguments.short else list(DRILLS))

@@ -15,6 +15,8 @@ Action = Literal["pause", "resume", "cancel"]
 
 ACTS_WITHIN_SECONDS = 2.0
 
+STAGES = ("search", "rung", "promotion")
+
 AFTERWARDS: dict[Action, tuple[str, ...]] = {
     "pause": ("paused",),
     "resume": ("queued", "running"),
@@ -27,16 +29,17 @@ def control(site: Site) -> None:
     as one that was left alone."""
     service = site.serve()
     worst: dict[Action, float] = {"pause": 0.0, "cancel": 0.0}
-    for turn in range(2 if site.short else 10):
-        spec = studies.promoting(f"controlled-{turn}", site.random, epochs=20) if turn % 2 else _long(site, turn)
+    for turn in [1] if site.short else range(8):
+        spec = _promoting(site, turn) if turn % 2 else studies.long(f"controlled-{turn}", site.random)
+        stages = ("search", "rung", "promotion") if turn % 2 else ("search", "search", "search")
         service.post("/v1/studies", spec)
-        for _ in range(2):
-            _wait_for_a_moment(site, spec["name"])
+        for stage in stages[:-1]:
+            _wait_for_a_moment(site, spec["name"], stage)
             worst["pause"] = max(worst["pause"], act(site, service, spec["name"], "pause"))
-            _edit(site, service, spec["name"])
+            _edit(site, service, spec)
             act(site, service, spec["name"], "resume")
         _hesitate(site, service, spec["name"])
-        _wait_for_a_moment(site, spec["name"])
+        _wait_for_a_moment(site, spec["name"], stages[-1])
         worst["cancel"] = max(worst["cancel"], act(site, service, spec["name"], "cancel"))
     site.notes += [f"worst {action} {seconds:.2f} s" for action, seconds in worst.items()]
     if not site.short:
@@ -81,23 +84,32 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _long(site: Site, turn: int) -> studies.Spec:
-    return studies.long(f"controlled-{turn}", site.random)
+def _promoting(site: Site, turn: int) -> studies.Spec:
+    """A study that is soon in its later stages, and stays there."""
+    return studies.promoting(f"controlled-{turn}", site.random, trials=6, epochs=40)
 
 
-def _wait_for_a_moment(site: Site, study: str) -> None:
-    """A random moment after something has begun to run."""
-    wait_until(lambda: site.status(study)["state"] == "running" and site.status(study)["stage"], f"{study} runs")
-    time.sleep(site.random.uniform(0, 3))
+def _wait_for_a_moment(site: Site, study: str, stage: str) -> None:
+    """A random moment of this stage, or of a later one if it is short."""
+    later = STAGES[STAGES.index(stage) :]
+
+    def reached() -> bool:
+        status = site.status(study)
+        return status["state"] == "running" and status["stage"] in later
+
+    wait_until(reached, f"the {stage} of {study}")
+    time.sleep(site.random.uniform(0, 2))
     site.fault(f"{study} in its {site.status(study)['stage']}")
 
 
-def _edit(site: Site, service: Service, study: str) -> None:
-    trials = site.random.randrange(300, 600) if "long" in study else site.random.randrange(10, 14)
-    budget = {"n_trials": trials, "parallel": site.random.choice([1, 2, None])}
-    answer = service.call("PATCH", f"/v1/studies/{study}", budget)
-    if answer is None or not answer.is_success or answer.json()["spec"]["budget"]["n_trials"] != trials:
-        site.find("other", f"PATCH {budget} of {study}: {answer and answer.text}")
+def _edit(site: Site, service: Service, spec: studies.Spec) -> None:
+    budget = {
+        "n_trials": spec["budget"]["n_trials"] + site.random.randrange(3),
+        "parallel": site.random.choice([1, 2, None]),
+    }
+    answer = service.call("PATCH", f"/v1/studies/{spec['name']}", budget)
+    if answer is None or not answer.is_success or answer.json()["spec"]["budget"]["n_trials"] != budget["n_trials"]:
+        site.find("other", f"PATCH {budget} of {spec['name']}: {answer and answer.text}")
 
 
 def _hesitate(site: Site, service: Service, study: str) -> None:
@@ -122,12 +134,13 @@ def _hesitate(site: Site, service: Service, study: str) -> None:
 def _pause_again_and_again(site: Site, service: Service) -> None:
     spec = studies.promoting("hesitant", site.random)
     service.post("/v1/studies", spec)
-    while site.status(spec["name"])["state"] not in ENDED:
-        time.sleep(site.random.uniform(0.2, 2))
+    for _ in range(16):  # no more: an epoch that is always paused in its middle never ends
+        time.sleep(site.random.uniform(0.2, 3))
         answer = service.call("POST", f"/v1/studies/{spec['name']}/pause")
         if answer is not None and answer.is_success:
             site.fault(f"{spec['name']} in its {answer.json()['stage']} is paused")
             wait_until(lambda: site.status(spec["name"])["state"] in ("paused", *ENDED), f"{spec['name']} is paused")
             service.call("POST", f"/v1/studies/{spec['name']}/resume")
+    site.wait_for_end([spec])
     compare_trials(site)
     compare_with_twins(site, [spec])

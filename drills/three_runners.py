@@ -19,7 +19,7 @@ def three_runners(site: Site) -> None:
         create(services[0], name, spec, interval_seconds=4, overlap=overlap)
     killer, posted = Killer(site), list[Spec]()
     for _ in range(3 if site.short else 30):
-        keep_busy(site, site.random.choice(services), posted)
+        keep_busy(site, site.random.choice(services), posted, at_once=3)
         time.sleep(site.random.uniform(0.5, 4))
         killer.strike(site.random.choice(services))
     pause_all(services[0])
