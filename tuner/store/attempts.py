@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from tuner.specs.build import Build
 from tuner.store import trials
@@ -56,18 +56,20 @@ class Attempt:
     build: Build | None
 
 
+_OPEN = update(attempts).where(attempts.c.trial_id == bindparam("trial"), attempts.c.ended_at.is_(None))
+
+
 def open_attempt(connection: Connection, trial_id: int, study_id: int, job_id: int, fence: int) -> None:
     values = {"trial_id": trial_id, "study_id": study_id, "job_id": job_id, "fence": fence, "started_at": now()}
-    connection.execute(insert(attempts).values(values))
+    connection.execute(insert(attempts), values)
 
 
 def close_attempt(
     connection: Connection, trial_id: int, outcome: Ending, detail: str | None = None, build: Build | None = None
 ) -> None:
-    still_open = (attempts.c.trial_id == trial_id) & attempts.c.ended_at.is_(None)
     stored = None if build is None else build.model_dump()
     values = {"outcome": outcome, "detail": detail, "build": stored, "ended_at": now()}
-    connection.execute(update(attempts).where(still_open).values(values))
+    connection.execute(_OPEN, {"trial": trial_id, **values})
 
 
 def release(connection: Connection, trial_ids: Sequence[int], outcome: Ending, detail: str | None = None) -> None:

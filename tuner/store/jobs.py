@@ -20,7 +20,20 @@ from enum import StrEnum
 from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from tuner.errors import Conflict, LeaseLost
 from tuner.store import attempts, deliveries, events, revisions, trials
@@ -210,15 +223,24 @@ def _give_up(connection: Connection, job: Job) -> None:
         _tell(connection, job.study_id, job.id, JobState.FAILED, reason="no_progress")
 
 
+# Put together once, since every transaction of a running job needs them.
+_JOB = update(jobs).where(jobs.c.id == bindparam("job"))
+_STALLED = _JOB.where(jobs.c.stalled > 0)
+_LEASED = _JOB.where(
+    jobs.c.fence == bindparam("fence_now"),
+    jobs.c.state == JobState.RUNNING,
+    jobs.c.heartbeat == bindparam("heartbeat_before"),
+)
+
+
 def advance(connection: Connection, lease: Lease, heartbeat: int) -> bool:
     """Move the owner's heartbeat on to `heartbeat`; every transaction of the job's begins so.
 
     False where it stands there already: this very transaction was committed before, and only its confirmation was lost. Raises
     LeaseLost where another runner owns the job.
     """
-    ours = (jobs.c.id == lease.job_id) & (jobs.c.fence == lease.fence) & (jobs.c.state == JobState.RUNNING)
-    moved = update(jobs).where(ours, jobs.c.heartbeat == heartbeat - 1).values(heartbeat=heartbeat)
-    if connection.execute(moved).rowcount == 1:
+    which = {"job": lease.job_id, "fence_now": lease.fence, "heartbeat_before": heartbeat - 1}
+    if connection.execute(_LEASED, {**which, "heartbeat": heartbeat}).rowcount == 1:
         return True
     mine = (jobs.c.id == lease.job_id) & (jobs.c.fence == lease.fence) & (jobs.c.heartbeat == heartbeat)
     if connection.execute(select(jobs.c.id).where(mine)).one_or_none() is not None:
@@ -228,7 +250,7 @@ def advance(connection: Connection, lease: Lease, heartbeat: int) -> bool:
 
 def note_progress(connection: Connection, lease: Lease) -> None:
     """Something of the job's is done for good: whatever becomes of its runner, it is not done again."""
-    connection.execute(update(jobs).where(jobs.c.id == lease.job_id, jobs.c.stalled > 0).values(stalled=0))
+    connection.execute(_STALLED, {"job": lease.job_id, "stalled": 0})
 
 
 def report_progress(connection: Connection, lease: Lease, progress: Progress, elapsed_seconds: float) -> None:
@@ -239,7 +261,7 @@ def report_progress(connection: Connection, lease: Lease, progress: Progress, el
         "eta_seconds": progress.eta_seconds,
         "elapsed_seconds": elapsed_seconds,
     }
-    connection.execute(update(jobs).where(jobs.c.id == lease.job_id).values(values))
+    connection.execute(_JOB, {"job": lease.job_id, **values})
 
 
 def close_search(connection: Connection, lease: Lease) -> None:

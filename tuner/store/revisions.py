@@ -5,21 +5,22 @@ of them take one trial number. A transaction that also changes a row of `tuner_j
 in the other order the two could wait for one another.
 """
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from tuner.store.tables import studies
+
+_REVISION = select(studies.c.revision).where(studies.c.study_id == bindparam("study"))
+_LOCKED = _REVISION.with_for_update(key_share=True)
 
 
 def lock(connection: Connection, study_id: int) -> int:
     """The revision; until this write transaction ends, nobody else raises it. SQLite locks the whole file anyway."""
-    query = select(studies.c.revision).where(studies.c.study_id == study_id).with_for_update(key_share=True)
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(_LOCKED, {"study": study_id}).scalar_one())
 
 
 def read(connection: Connection, study_id: int) -> int:
     """0 for a foreign study."""
-    query = select(studies.c.revision).where(studies.c.study_id == study_id)
-    return int(connection.execute(query).scalar_one_or_none() or 0)
+    return int(connection.execute(_REVISION, {"study": study_id}).scalar_one_or_none() or 0)
 
 
 def raise_revision(connection: Connection, study_id: int) -> None:
