@@ -204,3 +204,30 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(tmp_path: Path) -> None:
     again = tuner("run", str(spec), data_dir=data_dir)
     assert again.returncode == 0, again.stderr
     assert "Search: 8 trials (8 complete" in again.stdout
+
+
+def test_trials_and_further_jobs_in_the_terminal(ask: Ask, service: Service) -> None:
+    """A trial is declared void and counts again; the study is searched on, with an enqueued trial, to its new total; the job's
+    log has a line for each of its trials."""
+    assert "COMPLETE" in ask("trial list tiny --sort -value")[1]
+    code, out, _ = ask("trial void tiny 0 --reason dust")
+    assert (code, "void       dust" in out) == (0, True)
+    assert "void       dust" in ask("trial show tiny 0")[1]
+    assert "void" not in ask("trial void tiny 0 --undo")[1]
+    assert ask("trial enqueue tiny width=77")[0] == 1
+    code, out, _ = ask("study extend tiny --trials 7")
+    assert code == 0
+    job = out.split()[1]
+    code, out, err = ask("trial enqueue tiny width=77 optimizer=sgd learning_rate=0.05 depth=1")
+    assert (code, "1×77 relu · sgd 0.05" in out) == (0, True), err
+    wait_for(lambda: service.get("/v1/studies/tiny")["state"] == "succeeded", "the further search")
+    assert service.get("/v1/studies/tiny")["trials"]["total"] == 7
+    log = ask(f"job log {job}")[1]
+    assert [log.count(f"trial {number} starts") for number in range(8)] == [0, 0, 0, 0, 1, 1, 1, 0]
+    assert "the job is succeeded (reason: n_trials)" in log
+    code, _, err = ask("study extend tiny --trials 7")
+    assert (code, "got 7 where it has 7 trials" in err) == (1, True)
+    assert ask("study promote none")[0] == 1
+    assert ask(f"job retry {job}")[0] == 1
+    assert ask(f"job priority {job} -5")[0] == 1
+    assert ask("trial enqueue tiny width")[2] == "tuner: a hyperparameter must be NAME=VALUE, but got 'width'\n"

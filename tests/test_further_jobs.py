@@ -150,7 +150,7 @@ def test_a_job_is_retried_and_put_first_by_rest(api: httpx.Client) -> None:
 
 
 def test_a_jobs_log_is_paged_filtered_and_read_as_text(api: httpx.Client) -> None:
-    """Every change of the job is an entry, in words too; pages hold each once; as text they are lines, with a link to the next."""
+    """Every change of the job is an entry, in words too; pages hold each once; as text they are lines, with a link to more."""
     job = api.post(POST, json={"name": "a"}).json()["job"]["id"]
     for verb in ("pause", "resume", "cancel"):
         api.post(f"{POST}/a/{verb}")

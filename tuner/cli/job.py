@@ -39,6 +39,30 @@ def cancel(job_id: JobId) -> None:
         _tell(client.cancel_job(job_id))
 
 
+@app.command()
+def retry(job_id: JobId) -> None:
+    """Queue a failed or cancelled job again: the newest of its study."""
+    with open_door() as client:
+        _tell(client.retry_job(job_id))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})  # else -5 would be an option
+def priority(
+    job_id: JobId, value: Annotated[int, typer.Argument(min=-100, max=100, metavar="PRIORITY", help="-100 to 100.")]
+) -> None:
+    """Set an unfinished job's priority: of those that wait, a higher one is started first."""
+    with open_door() as client:
+        _tell(client.set_priority(job_id, value))
+
+
+@app.command()
+def log(job_id: JobId) -> None:
+    """Print what happened to a job, a line each, the oldest first."""
+    with open_door() as client:
+        for entry in client.job_log(job_id):
+            typer.echo(f"{entry.at} {entry.text}")
+
+
 def _tell(job: Job) -> None:
     progress = job.progress
     print_facts(
@@ -47,6 +71,8 @@ def _tell(job: Job) -> None:
         kind=job.kind,
         state=job.state,
         stage=job.stage,
+        priority=str(job.priority) if job.priority else None,
+        after=None if job.after is None else f"job {job.after}",
         progress=f"{progress.done} of {progress.total} ({progress.fraction:.0%})",
         attempt=str(job.attempt),
         elapsed=f"{job.elapsed_seconds:.1f} s",

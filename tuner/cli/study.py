@@ -10,6 +10,7 @@ from tuner.cli.door import open_door
 from tuner.cli.facts import print_facts
 from tuner.cli.tables import best_table, deliveries_table, print_table, share, studies_table
 from tuner.client.answers import StudyStatus
+from tuner.specs.job import PromoteWork, SearchWork
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -62,6 +63,35 @@ def cancel(name: Name) -> None:
     """End a study for good; what has been found stays."""
     with open_door() as client:
         _tell(client.cancel(name))
+
+
+Queue = Annotated[bool, typer.Option("--queue", help="Wait for the study's unfinished job, if there is one.")]
+
+
+@app.command()
+def extend(
+    name: Name,
+    trials: Annotated[int, typer.Option(min=1, help="The study's new total of trials.")],
+    queue: Queue = False,
+) -> None:
+    """Search on, up to a new total of trials."""
+    with open_door() as client:
+        job = client.queue_job(name, SearchWork(n_trials=trials, queue=queue))
+    typer.echo(f"job {job.id} is {job.state}")
+
+
+@app.command()
+def promote(
+    name: Name,
+    top_k: Annotated[int | None, typer.Option(min=1, max=50, help="Without it, the study's own.")] = None,
+    max_seeds: Annotated[int | None, typer.Option(min=1, max=50, help="Likewise.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Likewise.")] = None,
+    queue: Queue = False,
+) -> None:
+    """Promote the best of all trials anew."""
+    with open_door() as client:
+        job = client.queue_job(name, PromoteWork(top_k=top_k, max_seeds=max_seeds, epochs=epochs, queue=queue))
+    typer.echo(f"job {job.id} is {job.state}")
 
 
 @app.command()

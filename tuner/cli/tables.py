@@ -19,6 +19,7 @@ from tuner.client.answers import (
     ScheduleRun,
     StudySummary,
     Token,
+    Trial,
 )
 
 NONE = "–"
@@ -54,6 +55,16 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     for job in jobs:
         progress, created = f"{job.progress.fraction:.0%}", _minute(job.created_at)
         _add(table, str(job.id), job.study, job.kind, job.state, job.stage or NONE, progress, str(job.attempt), created)
+    return table
+
+
+def trials_table(trials: Iterable[Trial]) -> Table:
+    table = _table(">trial", "state", ">value", ">seconds", ">attempts", "reason", "configuration")
+    for trial in trials:
+        seconds = NONE if trial.seconds is None else f"{trial.seconds:.1f}"
+        reason = "void" if trial.void else trial.reason or NONE
+        point = NONE if trial.hyperparameters is None else in_words(trial.hyperparameters)
+        _add(table, str(trial.number), trial.state, share(trial.value), seconds, str(trial.attempts), reason, point)
     return table
 
 

@@ -65,6 +65,8 @@ class Job(Answer):
     kind: str
     state: str
     stage: str | None
+    priority: int
+    after: int | None
     attempt: int
     progress: Progress
     stop_reason: str | None
@@ -73,6 +75,13 @@ class Job(Answer):
     created_at: str
     started_at: str | None
     finished_at: str | None
+
+
+class LogEntry(Answer):
+    id: int
+    at: str
+    kind: str
+    text: str
 
 
 class StudySummary(Answer):
@@ -114,10 +123,21 @@ class Trial(Answer):
     seconds: float | None
     parameters: int | None
     reason: str | None
+    void: bool
+    void_reason: str | None
+
+
+class Attempt(Answer):
+    job: int
+    started_at: str
+    ended_at: str | None
+    outcome: str | None
+    detail: str | None
 
 
 class TrialWithCurves(Trial):
     detail: str | None
+    history: tuple[Attempt, ...]
     curves: dict[str, tuple[float, ...]]
     build: Build | None
 
@@ -241,3 +261,24 @@ class AuditEntry(Answer):
     path: str
     status: int
     location: str | None
+
+
+class SuggestedTrial(Answer):
+    number: int
+    params: dict[str, bool | int | float | str]
+    lease_expires_at: str
+
+
+class Suggested(Answer):
+    trials: tuple[SuggestedTrial, ...]
+    done: bool
+
+
+class ShouldStop(Answer):
+    should_stop: bool
+
+
+class Completed(Answer):
+    number: int
+    state: str
+    late: bool

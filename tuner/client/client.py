@@ -14,17 +14,21 @@ from tuner.client.answers import (
     Answer,
     AuditEntry,
     Best,
+    Completed,
     CreatedToken,
     Decision,
     Delivery,
     Job,
+    LogEntry,
     Model,
     Page,
     Schedule,
     ScheduleRun,
+    ShouldStop,
     StudyPosted,
     StudyStatus,
     StudySummary,
+    Suggested,
     Token,
     Trial,
     TrialWithCurves,
@@ -32,7 +36,9 @@ from tuner.client.answers import (
 from tuner.client.in_process import InProcessTransport, load_app
 from tuner.client.refused import NoAnswer, refusal
 from tuner.settings import Settings
+from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.study import StudySpec
+from tuner.specs.telling import CompleteCall, Measurement, SuggestCall
 
 A = TypeVar("A")
 T = TypeVar("T", bound=Answer)
@@ -102,6 +108,21 @@ class Client:
     def trial(self, name: str, number: int) -> TrialWithCurves:
         return self._call(TrialWithCurves, "GET", f"{_study(name)}/trials/{number}")
 
+    def enqueue_trial(self, name: str, hyperparameters: Mapping[str, Any]) -> Trial:
+        """What is left out is as the study's space fixes it, or else as in the default configuration."""
+        return self._call(Trial, "POST", f"{_study(name)}/trials", json={"hyperparameters": hyperparameters})
+
+    def void_trial(self, name: str, number: int, reason: str | None = None) -> Trial:
+        return self._call(Trial, "POST", f"{_study(name)}/trials/{number}/void", json={"reason": reason})
+
+    def restore_trial(self, name: str, number: int) -> Trial:
+        """It is void no more."""
+        return self._call(Trial, "DELETE", f"{_study(name)}/trials/{number}/void")
+
+    def queue_job(self, name: str, work: SearchWork | PromoteWork) -> Job:
+        """Further work on the study."""
+        return self._call(Job, "POST", f"{_study(name)}/jobs", json=work.model_dump(mode="json"))
+
     def best(self, name: str, k: int = 5, stage: str | None = None) -> Best:
         """Without `stage`, of the furthest stage that the study has reached."""
         return self._call(Best, "GET", f"{_study(name)}/best", params=_given(k=k, stage=stage))
@@ -125,6 +146,24 @@ class Client:
         path = f"{_study(name)}/deliveries/{quote(delivery_id, safe='')}/send-again"
         return self._call(Delivery, "POST", path)
 
+    def suggest(self, name: str, client_id: str, count: int = 1) -> Suggested:
+        """Trials of an outside study to evaluate; first those that this `client_id` has already."""
+        body = SuggestCall(client_id=client_id, count=count).model_dump()
+        return self._call(Suggested, "POST", f"{_study(name)}/suggest", json=body)
+
+    def measure(self, name: str, number: int, step: int, value: float) -> bool:
+        """Report an intermediate value; answers whether to stop the trial here."""
+        body = Measurement(step=step, value=value).model_dump()
+        return self._call(ShouldStop, "POST", f"{_study(name)}/trials/{number}/measure", json=body).should_stop
+
+    def should_stop(self, name: str, number: int) -> bool:
+        return self._call(ShouldStop, "GET", f"{_study(name)}/trials/{number}/should-stop").should_stop
+
+    def complete(self, name: str, number: int, how: CompleteCall) -> Completed:
+        """Tell how a trial ended."""
+        body = how.model_dump(exclude_defaults=True)
+        return self._call(Completed, "POST", f"{_study(name)}/trials/{number}/complete", json=body)
+
     def jobs(self, state: str | None = None) -> Iterator[Job]:
         return self._pages(Job, "/v1/jobs", state=state)
 
@@ -133,6 +172,16 @@ class Client:
 
     def cancel_job(self, job_id: str) -> Job:
         return self._call(Job, "POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel")
+
+    def retry_job(self, job_id: str) -> Job:
+        return self._call(Job, "POST", f"/v1/jobs/{quote(job_id, safe='')}/retry")
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        return self._call(Job, "PATCH", f"/v1/jobs/{quote(job_id, safe='')}", json={"priority": priority})
+
+    def job_log(self, job_id: str) -> Iterator[LogEntry]:
+        """The oldest entry first."""
+        return self._pages(LogEntry, f"/v1/jobs/{quote(job_id, safe='')}/log")
 
     def create_schedule(self, spec: Mapping[str, Any]) -> Schedule:
         return self._call(Schedule, "POST", "/v1/schedules", json=spec)
