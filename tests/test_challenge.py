@@ -325,6 +325,8 @@ def test_a_restart_repeats_only_what_it_must(house: House) -> None:
     wait_until(lambda: len(complete()) >= 2 or not thread.is_alive(), "two runs are complete")
     job.ending.set()
     thread.join(20)
+    assert job.progress.stage == "challenge"
+    assert 12 <= job.progress.done <= job.progress.total == 36
     assert len(interrupted) == 1
     assert house.last()[0] is Verdict.FIRST
     before = complete()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from tuner.errors import LeaseLost, Unavailable
 from tuner.specs.job import PromoteWork
 from tuner.specs.outside_study import OutsideStudySpec
-from tuner.stages.challenge import challenge
+from tuner.stages.challenge import challenge, expected_epochs
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed, JobInterrupted, LeasedJob
 from tuner.stages.outside import search_outside
@@ -55,6 +55,7 @@ def _stages(job: RunningJob | LeasedJob[OutsideStudySpec]) -> str:
     if not isinstance(job, RunningJob):
         return search_outside(job)
     job.write(lambda connection: attempts.release_interrupted(connection, job.study_id, Ending.RUNNER_LOST))
+    job.challenge_epochs = expected_epochs(job)
     if isinstance(job.work, PromoteWork):
         return _promote(job, "promoted")
     return _promote(job, search(job))

@@ -27,6 +27,7 @@ from tuner.store import champions, model_registry, schedule_runs, schedules
 from tuner.store.champions import Champion, Contest, Verdict
 from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
 from tuner.store.runs import Run, RunState
+from tuner.store.schedules import Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,18 @@ class _Pairing:
     """With which both are trained."""
 
 
+def expected_epochs(job: RunningJob) -> int:
+    """That a challenge at this job's end will train, as far as its beginning knows: its winner may be the champion again."""
+
+    def count(connection: Connection) -> int:
+        schedule = _schedule(connection, job)
+        if schedule is None or job.promotion is None or not champions.standing(connection, [schedule.id]):
+            return 0
+        return 2 * schedule.spec.challenge_seeds * job.promotion.epochs
+
+    return job.read(count)
+
+
 def challenge(job: RunningJob) -> None:
     """Decide, once, whether the winner of this job is its schedule's champion from now on.
 
@@ -65,8 +78,7 @@ def challenge(job: RunningJob) -> None:
 def _pair(connection: Connection, job: RunningJob) -> _Pairing | None:
     job_id = job.lease.job_id
     challenger = model_registry.winner_of(connection, job_id)
-    schedule_id = schedule_runs.schedule_of(connection, job_id)
-    schedule = None if schedule_id is None else schedules.find_schedule_by_id(connection, schedule_id)
+    schedule = _schedule(connection, job)
     if schedule is None or challenger is None or champions.decision_of(connection, schedule.id, job_id) is not None:
         return None
     champion = champions.standing(connection, [schedule.id]).get(schedule.id)
@@ -79,6 +91,12 @@ def _pair(connection: Connection, job: RunningJob) -> _Pairing | None:
         has_files=model_registry.has_files(connection, champion.model_id),
         seeds=_fresh_seeds(job, champion, schedule.spec.challenge_seeds),
     )
+
+
+def _schedule(connection: Connection, job: RunningJob) -> Schedule | None:
+    """Which has started the job."""
+    schedule_id = schedule_runs.schedule_of(connection, job.lease.job_id)
+    return None if schedule_id is None else schedules.find_schedule_by_id(connection, schedule_id)
 
 
 def _fresh_seeds(job: RunningJob, champion: Champion, count: int) -> tuple[int, ...]:
@@ -121,7 +139,7 @@ def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig, seed
 
 def _shower(job: RunningJob, total: int) -> Callable[[int], None]:
     """Shows the epochs of the challenge on top of all that was done before."""
-    before, began, first = job.progress.total, time.monotonic(), -1
+    before, began, first = job.progress.total - job.challenge_epochs, time.monotonic(), -1
 
     def show(epochs: int) -> None:
         nonlocal first

@@ -29,6 +29,8 @@ class RunningJob(LeasedJob[StudySpec]):
     models_dir: Path
     created_at: str
     """Of the study."""
+    challenge_epochs: int = 0
+    """That a challenge at the end will train, as far as is known before; for the progress."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

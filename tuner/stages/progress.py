@@ -1,7 +1,8 @@
 """How far a job is, and a first estimate of the time it still needs.
 
-`done` and `total` count the trials of the search and the epochs of rung and promotion. The estimate takes the cost of an image
-from what the job itself has measured; it is rough while promotion has not begun, since the best nets are seldom the average.
+`done` and `total` count the trials of the search and the epochs of rung, promotion and challenge. The estimate takes the cost of
+an image from what the job itself has measured; it is rough while promotion has not begun, since the best nets are seldom the
+average.
 """
 
 from tuner.stages.job import RunningJob
@@ -10,7 +11,8 @@ from tuner.store.jobs import Progress
 
 def searching(job: RunningJob, finished: int, epochs: int, seconds: float) -> Progress:
     """`finished` trials in all; `epochs` trained in `seconds` by this attempt."""
-    n_trials, promoted = max(job.spec.budget.n_trials, finished), job.spec.promoted_epochs(job.promotion)
+    n_trials = max(job.spec.budget.n_trials, finished)
+    promoted = job.spec.promoted_epochs(job.promotion) + job.challenge_epochs
     eta = None
     if epochs and finished:
         per_image = seconds / (epochs * job.spec.subset.train)

@@ -24,7 +24,7 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> list[Run]:
     candidates, finished = _candidates(job)
     size = min(promotion.rung_size(), len(candidates))
     climbed = size * job.spec.subset.epochs
-    total = climbed + (min(promotion.top_k, len(candidates)) + 1) * promotion.epochs
+    total = climbed + (min(promotion.top_k, len(candidates)) + 1) * promotion.epochs + job.challenge_epochs
     job.enter("rung")
     ranked = climb(job, candidates, size, _shower(job, "rung", finished, total))
     job.enter("promotion")
