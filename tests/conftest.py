@@ -86,6 +86,17 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Engine]:
+    """An engine on a file of SQLite with all tables, where the service of `settings` looks for it."""
+    file = tmp_path / "data" / "tuner.db"
+    file.parent.mkdir()
+    shutil.copy(sqlite_template, file)
+    engine = open_database(f"sqlite:///{file}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Of a service with an empty data folder."""
     return Settings(data_dir=tmp_path / "data", parallel=2)

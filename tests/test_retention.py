@@ -397,16 +397,6 @@ def test_a_runs_files_stay_as_long_as_its_job_can_need_them(
     assert named == (stored.weights.name if weights else None)
 
 
-@pytest.fixture
-def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Engine]:
-    (tmp_path / "data").mkdir()
-    file = tmp_path / "data" / "tuner.db"
-    file.write_bytes(sqlite_template.read_bytes())
-    engine = open_database(f"sqlite:///{file}")
-    yield engine
-    engine.dispose()
-
-
 def test_models_stay_below_their_limit(
     sqlite: Engine, models_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

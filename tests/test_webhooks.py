@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,17 +12,19 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from standardwebhooks import Webhook
 
 from tests.conftest import connect, running, wait_until
 from tests.serving import TINY, tuner
+from tuner.cli import main
 from tuner.errors import InvalidInput
 from tuner.runner.postman import LAST_SECONDS, POLL_SECONDS, Postman
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
 from tuner.store import deliveries, jobs, studies
-from tuner.store.database import migrate, open_database, reading, writing
+from tuner.store.database import open_database, reading, writing
 from tuner.store.deliveries import Delivery
 from tuner.webhooks import WebhookRules, sign
 
@@ -172,19 +175,16 @@ def test_it_is_given_up(
     attempts: int,
     error: str,
     tmp_path: Path,
-    settings: Settings,
+    sqlite: Engine,
     listening: Callable[..., Receiver],
 ) -> None:
     """When the receiver wants no more, when the attempts are used up, or when its host is allowed no more."""
     receiver = listening(*answers)
-    engine = open_database(settings.database_url)
-    migrate(engine)
-    study_id = cancelled(engine, receiver.url)
-    with carrying(engine, rules(tmp_path, hosts), pauses=(0.01,)):
-        delivery = settled(engine, study_id)
+    study_id = cancelled(sqlite, receiver.url)
+    with carrying(sqlite, rules(tmp_path, hosts), pauses=(0.01,)):
+        delivery = settled(sqlite, study_id)
     assert (delivery.state, delivery.attempts, delivery.last_error) == ("given_up", attempts, error)
     assert len(receiver.got) == len(answers)
-    engine.dispose()
 
 
 def carry_until_killed(settings: Settings) -> None:
@@ -192,33 +192,35 @@ def carry_until_killed(settings: Settings) -> None:
     Postman(engine, WebhookRules(settings), threading.Event(), timeout_seconds=0.5).work()
 
 
-def test_a_killed_postman_loses_nothing(tmp_path: Path, listening: Callable[..., Receiver]) -> None:
+def test_a_killed_postman_loses_nothing(tmp_path: Path, sqlite: Engine, listening: Callable[..., Receiver]) -> None:
     """A process that is killed with -9 while it waits for the receiver leaves the delivery pending; when its claim has run out
     the next one sends the same message. One that is asked to end does not wait for the receiver either."""
     receiver = listening()
     receiver.go_on.clear()
     settings = rules(tmp_path)
-    engine = open_database(settings.database_url)
-    migrate(engine)
-    study_id = cancelled(engine, receiver.url)
+    study_id = cancelled(sqlite, receiver.url)
     process = multiprocessing.get_context("spawn").Process(target=carry_until_killed, args=(settings,))
     process.start()
     wait_until(lambda: len(receiver.got) == 1, "the first attempt", 20)
     process.kill()
     process.join()
-    assert delivery_of(engine, study_id).state == "pending"
-    with carrying(engine, settings):
+    assert delivery_of(sqlite, study_id).state == "pending"
+    with carrying(sqlite, settings):
         wait_until(lambda: len(receiver.got) == 2, "the second attempt", 10)
-    assert delivery_of(engine, study_id).last_error == "the runner ended during the attempt"
+    assert delivery_of(sqlite, study_id).last_error == "the runner ended during the attempt"
     receiver.go_on.set()
-    with carrying(engine, settings):
-        delivery = settled(engine, study_id)
+    with carrying(sqlite, settings):
+        delivery = settled(sqlite, study_id)
     assert (delivery.state, delivery.attempts) == ("delivered", 3)
     assert receiver.messages() == 3 * [(delivery.id, json.loads(delivery.body))]
-    engine.dispose()
 
 
-def test_a_whole_study_is_told_of(tmp_path: Path, listening: Callable[..., Receiver]) -> None:
+def test_a_whole_study_is_told_of(
+    tmp_path: Path,
+    listening: Callable[..., Receiver],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Through REST and a real runner: the message of the job's end names state, reason and best, and the service shows it."""
     receiver = listening()
     settings = rules(tmp_path)
@@ -235,41 +237,72 @@ def test_a_whole_study_is_told_of(tmp_path: Path, listening: Callable[..., Recei
         again = api.post(f"{path}/{message_id}/send-again")
         assert (again.status_code, again.json()["state"]) == (202, "pending")
         wait_until(lambda: len(receiver.got) == 2, "the webhook again", 10)
-    shown = tuner("study", "deliveries", "tiny", data_dir=settings.data_dir)
-    assert f"{message_id}  job.succeeded" in shown.stdout
+    monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setattr(sys, "argv", ["tuner", "study", "deliveries", "tiny"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"{message_id}  job.succeeded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("hosts", "secret", "webhook", "where", "message"),
+    ("webhook", "field", "message"),
     [
-        ("", SECRET, "http://hook.example/x", ["url"], "TUNER_WEBHOOK_HOSTS (none is), but got 'hook.example:80'"),
-        ("a.example", SECRET, "https://hook.example/", ["url"], "(a.example), but got 'hook.example:443'"),
-        ("hook.example:443", SECRET, "http://hook.example/", ["url"], "but got 'hook.example:80'"),
-        ("hook.example", SECRET, "http://hook.example.evil/", ["url"], "but got 'hook.example.evil:80'"),
-        ("hook.example", SECRET, "http://evil#@hook.example/", ["url"], "but got 'evil:80'"),
-        ("hook.example", SECRET, "http://a:b@hook.example/", ["url"], "no user and password"),
-        ("hook.example", SECRET, "file:///etc/passwd", ["url"], "'http' or 'https'"),
-        ("hook.example", SECRET, {"url": "http://hook.example", "events": []}, ["events"], "at least 1 item"),
-        ("hook.example", SECRET, {"url": "http://hook.example", "events": ["x"]}, ["events", 0], "job.paused"),
-        ("hook.example", "", "http://hook.example/", [], "set TUNER_WEBHOOK_SECRET_FILE"),
-        ("hook.example", "whsec_c2hvcnQ=", "http://hook.example/", [], "24 to 64 bytes, but"),
-        ("hook.example", "whsec_*", "http://hook.example/", [], "no base64"),
+        ("http://a:b@hook.example/", "url", "no user and password, but got some for 'hook.example'"),
+        ("http://a@hook.example/", "url", "no user and password"),
+        ("file:///etc/passwd", "url", "'http' or 'https'"),
+        ({"url": "http://hook.example", "events": []}, "events", "at least 1 item"),
+        ({"url": "http://hook.example", "events": ["x"]}, "events", "job.paused"),
+        ({"url": "http://hook.example", "secret": "x"}, "secret", "Extra inputs are not permitted"),
     ],
 )
-def test_what_may_not_be_called_is_refused(
-    hosts: str, secret: str, webhook: Any, where: list[str], message: str, tmp_path: Path
-) -> None:
-    """422 at the field, naming the rule and the host, and no secret."""
+def test_what_is_no_webhook_is_refused(webhook: Any, field: str, message: str) -> None:
+    """At its field, naming the rule."""
+    with pytest.raises(ValidationError) as refused:
+        StudySpec.model_validate({"name": "x", "webhook": webhook})
+    error = refused.value.errors()[0]
+    assert error["loc"][:2] == ("webhook", field)
+    assert message in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "secret", "url", "message"),
+    [
+        ("", SECRET, "http://hook.example/x", "TUNER_WEBHOOK_HOSTS (none is), but got 'hook.example:80'"),
+        ("a.example", SECRET, "https://hook.example/", "(a.example), but got 'hook.example:443'"),
+        ("hook.example:443", SECRET, "http://hook.example/", "but got 'hook.example:80'"),
+        ("hook.example", SECRET, "http://hook.example.evil/", "but got 'hook.example.evil:80'"),
+        ("hook.example", SECRET, "http://evil#@hook.example/", "but got 'evil:80'"),
+        ("hook.example", SECRET, "http://evil\\@hook.example/", "but got 'evil:80'"),
+        ("127.0.0.1", SECRET, "http://127.1.1.1/", "but got '127.1.1.1:80'"),
+        ("hook.example", "", "http://hook.example/", "set TUNER_WEBHOOK_SECRET_FILE"),
+        ("hook.example", "whsec_c2hvcnQ=", "http://hook.example/", "24 to 64 bytes, but"),
+        ("hook.example", "whsec_*", "http://hook.example/", "no base64"),
+    ],
+)
+def test_what_may_not_be_called_is_refused(hosts: str, secret: str, url: str, message: str, tmp_path: Path) -> None:
+    """Naming the rule and the host, and no secret."""
     settings = rules(tmp_path, hosts, secret or "-")
     if not secret:
         settings = settings.model_copy(update={"webhook_secret_file": None})
-    with connect(settings) as api:
-        answer = api.post("/v1/studies", json={"name": "x", "webhook": webhook})
-    assert answer.status_code == 422
-    [error] = answer.json()["errors"]
-    assert error["loc"] == ["body", "webhook", *where]
-    assert message in error["msg"]
-    assert not secret or secret not in answer.text
+    with pytest.raises(InvalidInput) as refused:
+        WebhookRules(settings).check(StudySpec.model_validate({"name": "x", "webhook": url}).webhook)
+    assert message in str(refused.value)
+    assert refused.value.loc[0] == "webhook"
+    assert not secret or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url"),
+    [
+        ("HOOK.example", "https://hook.EXAMPLE:8443/x?y=z"),
+        ("a.example, hook.example:443", "https://hook.example/"),
+        ("[::1]:80", "http://[::1]/"),
+        ("127.0.0.1", "http://127.1/"),
+    ],
+)
+def test_what_may_be_called(hosts: str, url: str, tmp_path: Path) -> None:
+    """A host on all its ports or on one, however it is written."""
+    WebhookRules(rules(tmp_path, hosts)).check(StudySpec.model_validate({"name": "x", "webhook": url}).webhook)
 
 
 @pytest.mark.parametrize("hosts", ["http://a", "a/b", "u@a", "*.a", "a:99999", "::1", "a b"])
@@ -287,8 +320,12 @@ def test_a_secret_that_is_none_is_said_before_the_service_starts(tmp_path: Path)
 
 
 def test_deliveries_are_of_their_study(api: httpx.Client) -> None:
-    """404 for the deliveries of a study that is not there, and for one that is not the study's."""
+    """404 for the deliveries of a study that is not there, and for one that is not the study's; 422 for a host that is not
+    allowed, at its field."""
     api.post("/v1/studies", json={"name": "a"})
     assert api.get("/v1/studies/a/deliveries").json() == {"items": [], "next_cursor": None}
     assert api.get("/v1/studies/b/deliveries").status_code == 404
     assert api.post("/v1/studies/a/deliveries/msg_x/send-again").status_code == 404
+    refused = api.post("/v1/studies", json={"name": "b", "webhook": "http://127.0.0.1/"})
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "webhook", "url"])
+    assert "TUNER_WEBHOOK_HOSTS" in refused.json()["detail"]

@@ -18,6 +18,8 @@ from tuner.specs.webhook import WebhookSpec
 SECRET_BYTES = range(24, 65)
 """The lengths that the scheme allows a secret to have."""
 
+_AT = ("webhook",)
+
 
 class WebhookRules:
     """Of one service. Raises InvalidInput where its settings name what is no host."""
@@ -52,9 +54,9 @@ class WebhookRules:
         try:
             lines = self._file.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"TUNER_WEBHOOK_SECRET_FILE must name a readable text file: {error}") from error
+            raise InvalidInput(f"TUNER_WEBHOOK_SECRET_FILE must name a readable text file: {error}", _AT) from error
         if not lines:
-            raise InvalidInput(f"TUNER_WEBHOOK_SECRET_FILE must hold a secret, but {self._file} is empty")
+            raise InvalidInput(f"TUNER_WEBHOOK_SECRET_FILE must hold a secret, but {self._file} is empty", _AT)
         return [_secret(line, str(self._file)) for line in lines]
 
 
@@ -70,9 +72,9 @@ def _secret(line: str, where: str) -> bytes:
     try:
         secret = base64.b64decode(line.removeprefix("whsec_"), validate=True)
     except binascii.Error as error:
-        raise InvalidInput(f"{rule}, but {where} holds what is no base64") from error
+        raise InvalidInput(f"{rule}, but {where} holds what is no base64", _AT) from error
     if len(secret) not in SECRET_BYTES:
-        raise InvalidInput(f"{rule}, but {where} holds one of {len(secret)} bytes")
+        raise InvalidInput(f"{rule}, but {where} holds one of {len(secret)} bytes", _AT)
     return secret
 
 
