@@ -72,13 +72,13 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> 
 class Service:
     """A running `tuner serve`; `log` is what it has written."""
 
-    def __init__(self, data_dir: Path, port: int, *options: str) -> None:
+    def __init__(self, data_dir: Path, port: int, *options: str, **more: str) -> None:
         self.data_dir, self.url = data_dir, f"http://127.0.0.1:{port}"
         self._log = data_dir.parent / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [TUNER, "serve", *options],
-                env=environment(data_dir, TUNER_PORT=str(port)),
+                env=environment(data_dir, TUNER_PORT=str(port), **more),
                 cwd=data_dir.parent,
                 stdout=log,
                 stderr=log,
@@ -124,9 +124,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str, port: int | None = None) -> Iterator[Service]:
-    """A service that is ready; at the end it is terminated, or whatever is left of it killed."""
-    service = Service(data_dir, port or free_port(), *options)
+def serving(data_dir: Path, *options: str, port: int | None = None, **more: str) -> Iterator[Service]:
+    """A service that is ready, with `more` in its environment; at the end it is terminated, or whatever is left of it killed."""
+    service = Service(data_dir, port or free_port(), *options, **more)
     try:
         wait_for(lambda: service.get("/readyz") or service.process.poll() is not None, "ready")
         assert service.process.poll() is None, service.log

@@ -88,7 +88,7 @@ def test_the_document_tells_who_may_call_what(document: dict[str, Any]) -> None:
         (method, path): role_by_contract(method, path) for method, path, _ in operations(document)
     }
     for method, path, operation in operations(document):
-        ways = [] if path == "/healthz" else [{"token": []}, {"session": []}]
+        ways: list[dict[str, list[str]]] = [] if path == "/healthz" else [{"token": []}, {"session": []}]
         assert operation["security"] == ways, (method, path)
         assert {"401", "403", "429"} <= operation["responses"].keys() or path == "/healthz", (method, path)
     assert document["components"]["securitySchemes"].keys() == {"token", "session"}

@@ -235,7 +235,7 @@ class Client:
         """The newest first; `path` is how the address begins."""
         return self._pages(AuditEntry, "/v1/audit", who=who, path=path)
 
-    def _pages(self, item: type[T], path: str, **query: str | None) -> Iterator[T]:
+    def _pages(self, item: type[T], path: str, /, **query: str | None) -> Iterator[T]:
         """Every item, a page at a time as they are asked for."""
         page_type: TypeAdapter[Page[T]] = TypeAdapter(Page[item])  # type: ignore[valid-type]
         params: dict[str, Any] = _given(limit=PAGE, **query)
