@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
 from tests.test_jobs import claim, job_of, owned, post
+from tests.test_outside import lab
 from tests.test_search import Service
 from tests.test_view import FINITE, run, spec
 from tuner.errors import Conflict
@@ -268,3 +269,29 @@ def test_a_running_search_forgets_a_void_trial(tmp_path: Path) -> None:
         assert status["best"]["number"] != 0
         log = [entry["text"] for entry in service.get(f"/v1/jobs/{status['job']['id']}/log?kind=trial_voided")["items"]]
         assert log == ["trial 0 is void"]
+
+
+def test_trials_of_an_outside_objective_are_edited_too(settings: Settings) -> None:
+    """An enqueued point goes to the next worker that asks past those made ready before it, with just those parameters; a point
+    outside the space is refused. A void trial is not the best, and counts as one of the total."""
+    with lab(settings) as service:
+        service.post("a", budget={"n_trials": 8, "max_failed": 0})
+        assert enqueue(service.http, x=1.5, c="c").json()["errors"][0]["loc"] == ["body", "hyperparameters"]
+        answer = enqueue(service.http, x=1.5, c="b")
+        assert answer.status_code == 201, answer.text
+        number = answer.json()["number"]
+        taken: dict[int, dict[str, Any]] = {}
+        while number not in taken:
+            for trial in service.suggest("a", count=4):
+                taken[trial["number"]] = trial["params"]
+                if trial["number"] != number:
+                    service.tell("a", trial["number"], value=0.5)
+        assert taken[number] == {"x": 1.5, "c": "b"}
+        service.tell("a", number, value=9.0)
+        assert service.status("a")["best"]["number"] == number
+        assert service.http.post(f"{POST}/a/trials/{number}/void").json()["void"] is True
+        assert service.status("a")["best"]["number"] != number
+        while service.status("a")["state"] == "running":
+            for trial in service.suggest("a", count=4):
+                service.tell("a", trial["number"], value=0.25)
+        assert (service.status("a")["state"], service.status("a")["trials"]["complete"]) == ("succeeded", 8)

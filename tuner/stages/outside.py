@@ -18,10 +18,11 @@ from tuner.specs.outside_study import OutsideStudySpec
 from tuner.stages.leased_job import LeasedJob
 from tuner.stages.stopping import stop_reason
 from tuner.stages.view import View
-from tuner.store import attempts, jobs, outside, revisions, trials
+from tuner.store import attempts, jobs, outside, revisions, trials, voided
 from tuner.store.attempts import Ending
 from tuner.store.jobs import Progress
 from tuner.store.outside import Judgement
+from tuner.store.voided import is_void
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class _Outside:
         self._attributes = job.read(lambda connection: trials.study_system_attributes(connection, job.study_id))
         self._view: View[Point] = View(job.spec, [_started(trial) for trial in stored], self._attributes)
         self._waiting = {trial.number for trial in stored if trial.state is TrialState.WAITING}
+        self._void = {trial.number for trial in stored if is_void(trial)}
         self._ids = {trial.number: trial._trial_id for trial in stored}
         self._leases: dict[int, _Lease] = {}
         self._ahead = FEWEST_AHEAD
@@ -77,16 +79,15 @@ class _Outside:
             self._job.ending.wait(POLL_SECONDS)
 
     def _stop_reason(self) -> str | None:
-        finished = [trial for trial in self._view.trials() if trial.state.is_finished()]
         spec = self._job.spec
         reason = stop_reason(
             spec.budget,
-            finished,
+            self._view.finished(),
             minimize=spec.directions()[0] == "minimize",
             elapsed=self._job.elapsed_seconds,
             failed_before=self._job.failed_before,
         )
-        if reason is None and len(finished) >= spec.budget.n_trials:
+        if reason is None and len(self._view) - len(self._unfinished()) >= spec.budget.n_trials:
             return "n_trials"
         return reason
 
@@ -98,7 +99,8 @@ class _Outside:
         revision = self._job.read(lambda connection: revisions.read(connection, self._job.study_id))
         if revision == self._revision:
             return
-        known = [trial.number for trial in self._unfinished()]
+        void = self._job.read(lambda connection: voided.numbers(connection, self._job.study_id))
+        known = [*(trial.number for trial in self._unfinished()), *(void ^ self._void)]
         changed = self._job.read(
             lambda connection: trials.load_changed(connection, self._job.study_id, known, len(self._view))
         )
@@ -118,7 +120,7 @@ class _Outside:
         self._judge(measured)
         if any(trial.state.is_finished() for trial in changed):
             self._job.write(lambda connection: jobs.note_progress(connection, self._job.lease))
-        self._revision = revision
+        self._revision, self._void = revision, void
 
     def _judge(self, measured: list[tuple[int, int]]) -> None:
         """Tell the workers what the pruner says of the newest step of each of these trials."""

@@ -26,6 +26,7 @@ from tuner.stages import progress
 from tuner.stages.job import MAX_KILLED, RunningJob
 from tuner.stages.leased_job import JobFailed
 from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.stages.stopping import stop_reason
 from tuner.stages.trial_task import subset_slice, trial_task
 from tuner.stages.view import View, derive_seed
 from tuner.store import attempts, jobs, revisions, trials
@@ -125,25 +126,18 @@ class _Search:
         return reason
 
     def _stop_reason(self) -> str | None:
-        budget, elapsed = self._job.spec.budget, self._job.elapsed_seconds
-        finished = self._view.finished()
-        failed = sum(trial.state == TrialState.FAIL for trial in finished) - self._job.failed_before
-        if failed > budget.max_failed:
-            raise JobFailed("max_failed", f"at most {budget.max_failed} trials may fail, but {failed} have failed")
+        budget = self._job.spec.budget
         share = SEARCH_SHARE if self._job.promotion is not None else 1.0
-        if budget.timeout_seconds is not None and elapsed >= share * budget.timeout_seconds:
-            return "timeout"
-        complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-        best = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
-        if best is not None and budget.target is not None and (best.value or 0.0) >= budget.target:
-            return "target"
-        if best is not None and budget.no_improvement_trials is not None:
-            since = sum(trial.number > best.number for trial in finished)
-            if since >= budget.no_improvement_trials:
-                return "no_improvement"
-        if not self._view.waiting() and len(self._view) >= budget.n_trials:
+        reason = stop_reason(
+            budget,
+            self._view.finished(),
+            minimize=False,
+            elapsed=self._job.elapsed_seconds / share,
+            failed_before=self._job.failed_before,
+        )
+        if reason is None and not self._view.waiting() and len(self._view) >= budget.n_trials:
             return "n_trials"
-        return None
+        return reason
 
     def _start(self) -> bool:
         """Start the next trial, or read the study again where it has changed; False where every point has been tried."""
