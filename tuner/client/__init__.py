@@ -3,5 +3,6 @@
 from tuner.client.client import Client
 from tuner.client.following import follow
 from tuner.client.refused import NoAnswer, Refused
+from tuner.client.working import Infeasible, Trial, work
 
-__all__ = ["Client", "NoAnswer", "Refused", "follow"]
+__all__ = ["Client", "Infeasible", "NoAnswer", "Refused", "Trial", "follow", "work"]

@@ -146,7 +146,7 @@ class BestConfiguration(Answer):
     rank: int
     number: int | None
     value: float
-    hyperparameters: Hyperparameters
+    hyperparameters: Configuration
     parameters: int | None
     model: str | None
     test_accuracy: float | None
