@@ -1,0 +1,241 @@
+"""Milliseconds of list and status calls over HTTP, beside 10,000 finished jobs: on SQLite and on PostgreSQL.
+
+    pip install -e '.[dev]' -c constraints.txt
+    python -m benchmarks.lists
+
+There are 9,900 finished studies of 6 trials, 99 of 60, and one of 10,000; the newest page holds that one and 49 of the 60. Each
+call is answered by uvicorn in a process of its own, as `tuner serve` starts it, over one kept connection.
+Below the table stand what the runner asks of the database several times a second, timed in this process.
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import Column, Connection, Engine, Table, func, insert, literal, select, text
+
+from benchmarks.bookkeeping import Bookkeeping
+from tests.postgres_server import MISSING, find_pg_ctl, postgres_server
+from tuner.cli.children import serve_api
+from tuner.settings import Settings
+from tuner.store import jobs, runners
+from tuner.store import tables as ours
+from tuner.store import trials as theirs
+from tuner.store.database import migrate, open_database, reading, writing
+
+WARM = 10
+"""Calls that go before, uncounted."""
+
+SMALL, MIDDLE, GIANT = 6, 60, 10_000
+"""Trials of a study."""
+
+CALLS = (
+    "/v1/jobs",
+    "/v1/jobs?state=succeeded",
+    "/v1/jobs?state=running",
+    "/v1/jobs/{job}",
+    "/v1/studies",
+    "/v1/studies?state=succeeded",
+    "/v1/studies?state=running",
+    "/v1/studies?state=foreign",
+    "/v1/studies/{small}",
+    "/v1/studies/{giant}",
+    "/v1/studies/{giant}/trials",
+    "/v1/studies/{giant}/trials?sort=-value",
+    "/v1/studies/{giant}/trials?state=COMPLETE",
+    "/v1/studies/{giant}/trials/7",
+    "/v1/studies/{giant}/best",
+    "/v1/models",
+)
+
+TRIAL_TABLES = (theirs.PARAMS, theirs.VALUES, theirs.REPORTS, theirs.USER_ATTRIBUTES, theirs.SYSTEM_ATTRIBUTES)
+
+
+def fill(engine: Engine, finished: int) -> dict[str, str]:
+    """Write `finished` jobs, one a study; answers names for the calls."""
+    many = finished // 100
+    small = _template(engine, "small", SMALL)
+    _multiply(engine, small, SMALL, finished - many - 2, "small")
+    middle = _template(engine, "middle", MIDDLE)
+    _multiply(engine, middle, MIDDLE, many - 1, "middle")
+    giant = _template(engine, "giant", 1)
+    with writing(engine) as connection:
+        trial_id = connection.execute(select(theirs.TRIALS.c.trial_id).filter_by(study_id=giant.study_id)).scalar_one()
+        _copy_trials(
+            connection, {"trial_id": 1, "number": 1}, theirs.TRIALS.c.study_id, giant.study_id, GIANT - 1, trial_id
+        )
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))  # as it does by itself within a minute; SQLite does not
+    return {"job": str(giant.job_id), "small": "small-7", "giant": "giant"}
+
+
+def _template(engine: Engine, name: str, n_trials: int) -> Bookkeeping:
+    study = Bookkeeping(engine, name, n_trials)
+    for _ in range(n_trials):
+        study.trial(reports_apart=False)
+    study.end()
+    return study
+
+
+def _multiply(engine: Engine, template: Bookkeeping, n_trials: int, count: int, name: str) -> None:
+    """`count` further studies like the template, each with its job, under names of their own."""
+    study_id, one = template.study_id, {"study_id": 1}
+    with writing(engine) as connection:
+        first = connection.execute(
+            select(func.min(theirs.TRIALS.c.trial_id)).where(theirs.TRIALS.c.study_id == study_id)
+        ).scalar_one()
+        names = {"study_name": name, "name": name}
+        for table in (theirs.STUDIES, theirs.DIRECTIONS, ours.studies):
+            _copy(connection, table, table.c.study_id, study_id, one, count, names)
+        _copy(connection, ours.jobs, ours.jobs.c.study_id, study_id, {**one, "id": 1}, count)
+        _copy(connection, ours.events, ours.events.c.study_id, study_id, {**one, "job_id": 1}, count)
+        shifts = {**one, "trial_id": n_trials, "job_id": 1}
+        _copy_trials(connection, shifts, theirs.TRIALS.c.study_id, study_id, count, first)
+
+
+def _copy_trials(
+    connection: Connection, shifts: Mapping[str, int], of: Column[Any], study_id: int, count: int, first: int
+) -> None:
+    """Every trial of the study `count` times more, with all that hangs on it."""
+    last = connection.execute(select(func.max(theirs.TRIALS.c.trial_id)).where(of == study_id)).scalar_one()
+    _copy(connection, theirs.TRIALS, of, study_id, shifts, count)
+    _copy(connection, ours.attempts, ours.attempts.c.study_id, study_id, shifts, count)
+    curve_shifts = {"subject_id": shifts["trial_id"]}
+    for trial_id in range(first, last + 1):
+        for table in TRIAL_TABLES:
+            _copy(connection, table, table.c.trial_id, trial_id, shifts, count)
+        _copy(connection, ours.curves, ours.curves.c.subject_id, trial_id, curve_shifts, count)
+
+
+def _copy(
+    connection: Connection,
+    table: Table,
+    of: Column[Any],
+    key: int,
+    shifts: Mapping[str, int],
+    count: int,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """The rows where `of` is `key`, `count` times: the k-th time with k × its shift added to each column that has one."""
+    start = select(literal(1).label("k")).cte("series", recursive=True)
+    series = start.union_all(select(start.c.k + 1).where(start.c.k < count))
+    chosen: dict[str, Any] = {}
+    for column in table.c:
+        if column.name in shifts:
+            chosen[column.name] = column + series.c.k * shifts[column.name]
+        elif names is not None and column.name in names:
+            chosen[column.name] = literal(f"{names[column.name]}-") + series.c.k.cast(ours.studies.c.name.type)
+        elif not column.primary_key or column.foreign_keys or table is ours.curves:
+            chosen[column.name] = column
+    query = select(*chosen.values()).select_from(table.join(series, literal(1) == 1)).where(of == key)
+    connection.execute(insert(table).from_select(list(chosen), query))
+    [key_column, *_] = table.primary_key
+    if connection.dialect.name == "postgresql" and key_column.name in shifts and table is not ours.studies:
+        serial = func.pg_get_serial_sequence(table.name, key_column.name)
+        connection.execute(select(func.setval(serial, select(func.max(key_column)).scalar_subquery())))
+
+
+@contextlib.contextmanager
+def service(settings: Settings) -> Iterator[httpx.Client]:
+    """The API alone, in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        process = multiprocessing.get_context("spawn").Process(target=serve_api, args=(settings, listening))
+        process.start()
+        port = listening.getsockname()[1]
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                while client.get("/healthz").status_code != 200:
+                    time.sleep(0.1)
+                yield client
+        finally:
+            process.terminate()
+            process.join()
+
+
+def measure(act: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Median and 95th percentile, in milliseconds."""
+    for _ in range(WARM):
+        act()
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        act()
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times), statistics.quantiles(times, n=20)[-1]
+
+
+def in_process(engine: Engine) -> dict[str, Callable[[], object]]:
+    """What a runner with room asks several times a second."""
+
+    def beat() -> None:
+        with writing(engine) as connection:
+            runners.beat(connection, "benchmark", 2)
+
+    def list_running() -> None:
+        with reading(engine) as connection:
+            jobs.list_jobs(connection, jobs.JobState.RUNNING, None, 50)
+
+    return {
+        "runner: jobs.running_jobs": lambda: jobs.running_jobs(engine),
+        "runner: jobs.claim, nothing waits": lambda: jobs.claim(engine, "benchmark", []),
+        "runner: runners.beat": beat,
+        "store: jobs.list_jobs, running": list_running,
+    }
+
+
+def report(kind: str, settings: Settings, finished: int, rounds: int) -> list[tuple[str, float, float]]:
+    engine = open_database(settings.database_url)
+    migrate(engine)
+    began = time.perf_counter()
+    names = fill(engine, finished)
+    print(f"{kind}: {finished} jobs written in {time.perf_counter() - began:.0f} s", flush=True)
+    rows = []
+    with service(settings) as client:
+        for call in CALLS:
+            path = call.format(**names)
+
+            def ask(path: str = path) -> None:
+                answer = client.get(path)
+                assert answer.status_code == 200, answer.text
+
+            rows.append((call, *measure(ask, rounds)))
+    rows += [(name, *measure(act, rounds)) for name, act in in_process(engine).items()]
+    engine.dispose()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="milliseconds of list and status calls beside many finished jobs")
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=200)
+    arguments = parser.parse_args()
+    columns: dict[str, list[tuple[str, float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder))
+        columns["SQLite"] = report("SQLite", settings, arguments.jobs, arguments.rounds)
+        pg_ctl = find_pg_ctl()
+        if pg_ctl is None:
+            print(f"PostgreSQL: left out, {MISSING}")
+        else:
+            with postgres_server(pg_ctl, durable=True) as server:
+                on_postgres = Settings(data_dir=Path(folder) / "postgres", database_url=f"{server}/postgres")
+                columns["PostgreSQL"] = report("PostgreSQL", on_postgres, arguments.jobs, arguments.rounds)
+    print(
+        f"\nmilliseconds, median (95th percentile) of {arguments.rounds} calls beside {arguments.jobs} finished jobs\n"
+    )
+    print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    for cells in zip(*columns.values(), strict=True):
+        print(f"| {cells[0][0]} | " + " | ".join(f"{median:.1f} ({high:.1f})" for _, median, high in cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
