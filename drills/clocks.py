@@ -12,7 +12,7 @@ from sqlalchemy import text
 from drills import studies
 from drills.finding import Missing
 from drills.postgres import use_postgres
-from drills.schedules import create, pause_all, wait_for_all_jobs
+from drills.schedules import create, pause_all
 from drills.site import Site
 from drills.undisturbed import compare_trials
 
@@ -33,7 +33,7 @@ def clock_jumps(site: Site) -> None:
     services = [site.serve(f"clock-{i}", _faked(library, clock)) for i, clock in enumerate(clocks)]
     create(services[0], "often", studies.tiny("often-{date}", site.random), interval_seconds=4, overlap="queue")
     create(services[1], "minutely", studies.tiny("minutely-{date}", site.random), cron="* * * * *")
-    long = studies.long("beside", site.random, trials=20)
+    long = studies.long("beside", site.random, trials=8)
     services[0].post("/v1/studies", long)
     for _ in range(3 if site.short else 16):
         time.sleep(site.random.uniform(3, 9))
@@ -43,7 +43,7 @@ def clock_jumps(site: Site) -> None:
     for clock in clocks:
         _set(clock, 0)
     pause_all(services[0])
-    wait_for_all_jobs(site)
+    site.wait_for_all_jobs()
     with site.engine.connect() as connection:
         for study, fence in connection.execute(text(RETAKEN)):
             site.find("other", f"the job of {study} was taken {fence} times, though no runner died")

@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sqlalchemy import text
-
 from drills import studies
 from drills.service import Role, Service
 from drills.site import Site, send_kill
@@ -58,8 +56,7 @@ class Killer:
         self.site.fault(f"kill -9 of {service.name}: {role} {process.pid}")
 
     def _choose(self) -> Target:
-        with self.site.engine.connect() as connection:
-            done = connection.execute(text(DONE)).scalar_one()
+        done = self.site.count(DONE)
         if done > self._done:
             self._done, self._losses = done, {}
         target = self.site.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]

@@ -3,15 +3,12 @@
 import time
 from typing import Any
 
-from sqlalchemy import text
-
 from drills import studies
 from drills.kills import Killer
 from drills.service import Service, wait_until
 from drills.site import Site
 from drills.studies import Spec
 
-UNFINISHED = "SELECT count(*) FROM tuner_jobs WHERE state IN ('queued', 'running', 'paused')"
 FIRED = "SELECT count(*) FROM tuner_schedule_runs WHERE outcome = 'started'"
 
 
@@ -28,7 +25,7 @@ def schedules(site: Site) -> None:
     fired = count_fired(site)
     wait_until(lambda: count_fired(site) > fired, "a schedule fires after the last kill")
     pause_all(service)
-    wait_for_all_jobs(site)
+    site.wait_for_all_jobs()
     site.notes.append(f"{count_fired(site)} studies by schedule")
 
 
@@ -46,16 +43,5 @@ def pause_all(service: Service) -> None:
         wait_until(lambda name=schedule["name"]: pause(name), "a schedule is paused")  # type: ignore[misc]
 
 
-def wait_for_all_jobs(site: Site) -> None:
-    """Those of schedules, too."""
-
-    def unfinished() -> int:
-        with site.engine.connect() as connection:
-            return int(connection.execute(text(UNFINISHED)).scalar_one())
-
-    wait_until(lambda: unfinished() == 0, "the end of all jobs")
-
-
 def count_fired(site: Site) -> int:
-    with site.engine.connect() as connection:
-        return int(connection.execute(text(FIRED)).scalar_one())
+    return site.count(FIRED)

@@ -28,12 +28,20 @@ PATIENCE_SECONDS = 240.0
 Role = Literal["worker", "fork server", "runner", "API", "service"]
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """The first true value of `condition`. Raises Stuck after `seconds`."""
-    deadline = time.monotonic() + seconds
+def wait_until(
+    condition: Callable[[], Any],
+    what: str,
+    seconds: float = PATIENCE_SECONDS,
+    sign_of_life: Callable[[], object] = lambda: None,
+) -> Any:
+    """The first true value of `condition`. Raises Stuck after `seconds` in which the sign of life has not changed."""
+    alive, deadline = sign_of_life(), time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise Stuck(f"not within {seconds:.0f} s: {what}")
+            was, alive = alive, sign_of_life()
+            if alive == was:
+                raise Stuck(f"not within {seconds:.0f} s: {what}")
+            deadline = time.monotonic() + seconds
         time.sleep(0.05)
     return value
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import psutil
+from sqlalchemy import text
 
 from drills.audit import audit
 from drills.finding import Finding, Kind
@@ -19,6 +20,9 @@ GONE_SECONDS = 3.0
 """So long the processes of a service that was killed may live on."""
 
 ENDED = ("succeeded", "failed", "cancelled")
+
+UNFINISHED_JOBS = "SELECT count(*) FROM tuner_jobs WHERE state IN ('queued', 'running', 'paused')"
+EVENTS = "SELECT count(*) FROM tuner_events"
 
 
 class Site:
@@ -86,7 +90,20 @@ class Site:
         return [spec for spec in studies if self.status(spec["name"])["state"] not in ENDED]
 
     def wait_for_end(self, studies: list[Spec]) -> None:
-        wait_until(lambda: not self.unfinished(studies), f"the end of {', '.join(spec['name'] for spec in studies)}")
+        names = ", ".join(spec["name"] for spec in studies)
+        wait_until(lambda: not self.unfinished(studies), f"the end of {names}", sign_of_life=self._events)
+
+    def wait_for_all_jobs(self) -> None:
+        """Those of schedules, too."""
+        wait_until(lambda: self.count(UNFINISHED_JOBS) == 0, "the end of all jobs", sign_of_life=self._events)
+
+    def _events(self) -> int:
+        return self.count(EVENTS)
+
+    def count(self, query: str, **values: Any) -> int:
+        """The one number that `query` answers."""
+        with self.engine.connect() as connection:
+            return int(connection.execute(text(query), values).scalar_one())
 
     def conclude(self) -> None:
         """End the services as a user would, and hold the database against the record."""

@@ -5,7 +5,7 @@ import time
 from drills import studies
 from drills.kills import Killer, keep_busy
 from drills.postgres import use_postgres
-from drills.schedules import count_fired, create, pause_all, wait_for_all_jobs
+from drills.schedules import count_fired, create, pause_all
 from drills.site import Site
 from drills.studies import Spec
 from drills.undisturbed import compare_trials, compare_with_twins
@@ -23,7 +23,7 @@ def three_runners(site: Site) -> None:
         time.sleep(site.random.uniform(0.5, 4))
         killer.strike(site.random.choice(services))
     pause_all(services[0])
-    wait_for_all_jobs(site)
+    site.wait_for_all_jobs()
     site.notes.append(f"{count_fired(site)} studies by schedule")
     compare_trials(site)
     if not site.short:

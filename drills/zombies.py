@@ -69,11 +69,11 @@ def _let_runner_stand_still(site: Site, services: list[Service], study: str, wit
 
 def _must_go_on(site: Site, services: list[Service], zombie: Service, owner: str) -> None:
     """With the other runner busy, it is the one that was stopped which takes the next jobs."""
-    claims = _count(site, owner)
+    claims = site.count(CLAIMS, owner=owner)
     others = [studies.searching(f"after-{owner[:6]}-{site.faults}-{i}", site.random, trials=6) for i in range(3)]
     for spec in others:
         services[0].post("/v1/studies", spec)
-    wait_until(lambda: _count(site, owner) > claims, f"{zombie.name} takes another job after SIGCONT")
+    wait_until(lambda: site.count(CLAIMS, owner=owner) > claims, f"{zombie.name} takes another job after SIGCONT")
     site.wait_for_end(others)
 
 
@@ -126,8 +126,3 @@ def _open_attempts(site: Site, job: dict[str, Any]) -> bool:
     with site.engine.connect() as connection:
         rows = connection.execute(text(ATTEMPTS), {"job": job["id"], "fence": job["fence"]}).mappings()
         return any(row["ended_at"] is None for row in rows)
-
-
-def _count(site: Site, owner: object) -> int:
-    with site.engine.connect() as connection:
-        return int(connection.execute(text(CLAIMS), {"owner": owner}).scalar_one())
