@@ -260,7 +260,7 @@ def test_a_paused_schedule_does_not_fire_and_makes_up_for_nothing(engine: Engine
 
 def test_an_edit_counts_its_times_anew(engine: Engine, ticker: Ticker) -> None:
     """Where the times change; an edit of anything else leaves the time that is waited for."""
-    create(engine)
+    create(engine, cron=None, interval_seconds=3600)
     edit(engine, NOON - 10 * SECOND, overlap="queue")
     assert next_fire_time(engine) == NOON
     edit(engine, NOON - 10 * SECOND, interval_seconds=60)
