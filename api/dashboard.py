@@ -1,7 +1,8 @@
 """The Optuna dashboard on the same database, read only. Its paths /dashboard /api /static /csv /artifacts are compiled in."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable
 from http import HTTPStatus
+from typing import Any
 
 import optuna_dashboard
 from a2wsgi import WSGIMiddleware
@@ -59,7 +60,7 @@ class DashboardStorage(_CachedStorage):
 
 def make_dashboard(storage: DashboardStorage) -> ASGIApp:
     """Serves the dashboard's paths to readers, and answers every other path with 404."""
-    app = WSGIMiddleware(optuna_dashboard.wsgi(storage), workers=WORKERS)
+    app = WSGIMiddleware(_looking_each_time(optuna_dashboard.wsgi(storage)), workers=WORKERS)
 
     async def read_only(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,6 +82,18 @@ def make_dashboard(storage: DashboardStorage) -> ASGIApp:
         await app(scope, receive, _with_policy(send))  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
 
     return read_only
+
+
+def _looking_each_time(dashboard: Any) -> Callable[..., Iterable[bytes]]:
+    """The dashboard keeps a study's trials for 2 to 10 s, as if each look loaded all of them again. `DashboardStorage` loads what
+    has changed, so each answer can show what is in the database by then, and a curve grows while its net is trained."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        dashboard._inmemory_cache._trials_last_fetched_at.clear()
+        answer: Iterable[bytes] = dashboard(environ, start_response)
+        return answer
+
+    return app
 
 
 def _with_policy(send: Send) -> Send:
