@@ -117,7 +117,7 @@ def compare(contender: Correct, rival: Correct, others: Sequence[Correct] = ()) 
     seeds, images = contender.shape
     per_image = contender.mean(axis=0) - rival.mean(axis=0)
     scatter = float(per_image.var(ddof=1)) / images
-    rest = (_rest(contender) + _rest(rival)) / (seeds * images)
+    rest = (residual_mean_square(contender) + residual_mean_square(rival)) / (seeds * images)
     pooled = [contender, rival, *others]
     freedom = sum(len(correct) - 1 for correct in pooled)
     seed_squares = sum(float(correct.mean(axis=1).var(ddof=1)) * (len(correct) - 1) for correct in pooled)
@@ -131,8 +131,8 @@ def compare(contender: Correct, rival: Correct, others: Sequence[Correct] = ()) 
     )
 
 
-def _rest(correct: Correct) -> float:
-    """The residual mean square: what neither the seed nor the image explains."""
+def residual_mean_square(correct: Correct) -> float:
+    """Of the entries of `correct`: what neither the seed nor the image explains."""
     seeds, images = correct.shape
     explained: Array = correct.mean(axis=0) + correct.mean(axis=1, keepdims=True) - correct.mean()
     return float(np.square(correct - explained).sum() / ((seeds - 1) * (images - 1)))
