@@ -10,8 +10,8 @@ A world is 10,000 images of different difficulty, crossed with seeds. A net has 
 
 all of them standard normal, so the expected accuracy over seeds and images is Φ(a / √(1 + 16 + b²)), exactly. The 4 is what real
 nets show (`nets`): of two seeds of one configuration only one has the image right, in 1.6 % of the validation images at an
-accuracy of 0.9735, and so it is here. b sets how far the seeds' true accuracies spread; ρ says how much two configurations find the same
-images hard.
+accuracy of 0.9735, and so it is here. b sets how far the seeds' true accuracies spread; ρ says how much two configurations find
+the same images hard.
 """
 
 import argparse
