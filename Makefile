@@ -1,17 +1,21 @@
 # make run    set up, start the service, run the MNIST quickstart through REST, keep serving
 # make test   set up, pass all tests
+# make slow   the tests that train for minutes: the exported scripts against the service's own figures
 # make lint   style, types, floors
 # make drills kill, stop, fill, lock and turn back the clock of running services, and count what that costs; 15 minutes
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint drills setup clean
+.PHONY: run test slow lint drills setup clean
 
 run: setup
 	$(BIN)/tuner serve --quickstart
 
 test: .venv/.tests
 	$(BIN)/python -m pytest
+
+slow: .venv/.slow
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/.tests
 	$(BIN)/ruff check
@@ -31,6 +35,10 @@ setup: .venv/.service
 
 .venv/.tests: .venv/.service
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/.slow: .venv/.tests
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[slow]'
 	touch $@
 
 clean:

@@ -17,6 +17,7 @@ from api.metrics import Measured, Metrics
 from api.origins import Origins
 from api.routes import (
     access,
+    best,
     deliveries,
     events,
     further_jobs,
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     for routes in (
         health,
         studies,
+        best,
         trials,
         outside,
         jobs,

@@ -1,13 +1,13 @@
 """Studies: posted, listed, watched, paused, resumed, cancelled."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field, ValidationError
 from sqlalchemy import Connection
 
 from api import cursors, views
-from api.answers import BestAnswer, Page, StudyPosted, StudyState, StudyStatus, StudySummary
+from api.answers import Page, StudyPosted, StudyState, StudyStatus, StudySummary
 from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
 from api.problems import described
 from tuner.errors import Conflict, InvalidInput
@@ -129,23 +129,6 @@ def purge_studies(name: StudyName, connection: Writing) -> None:
     removes their rows and files. One that a schedule's champion comes from stays until the schedule has another."""
     for study_id in studies.find_deleted(connection, name):
         purge.begin_purge(connection, study_id)
-
-
-@router.get("/{name}/best", response_model=BestAnswer, responses=described(404), summary="The best configurations")
-def get_best(
-    name: StudyName,
-    connection: Reading,
-    k: Annotated[int, Query(ge=1, le=100, description="how many")] = 5,
-    max_parameters: Annotated[int | None, Query(ge=1, description="only nets of at most so many")] = None,
-    stage: Annotated[Literal["search", "promotion"] | None, Query(description="default: the furthest there is")] = None,
-    _format: Annotated[Literal["json"], Query(alias="format")] = "json",
-) -> BestAnswer:
-    study = find_study(connection, name)
-    if stage != "search":
-        promoted = views.best_of_promotion(connection, study, k, max_parameters)
-        if promoted.items or stage == "promotion":
-            return promoted
-    return views.best_of_search(connection, study, k, max_parameters)
 
 
 @router.post(

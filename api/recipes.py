@@ -1,0 +1,75 @@
+"""A ranked configuration as a recipe: what its script has to do to train it as it was trained."""
+
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from api.answers import BestConfiguration
+from tuner.data.catalogue import Dataset, describe
+from tuner.data.splits import part_sizes, search_slices
+from tuner.errors import InvalidInput
+from tuner.exports.recipe import Images, Origin, Recipe
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.study import StudySpec
+from tuner.store import curves, runs
+from tuner.store.studies import Study
+
+Stage = Literal["search", "promotion"]
+
+
+def recipe_of(
+    connection: Connection, study: Study, stage: Stage, configuration: BestConfiguration, datasets_dir: Path
+) -> Recipe:
+    """Raises InvalidInput for a study whose trials are not nets of ours."""
+    point, spec = configuration.hyperparameters, study.spec
+    if not isinstance(spec, StudySpec) or not isinstance(point, Hyperparameters) or configuration.seed is None:
+        raise InvalidInput(
+            f"a script can be written of a net of ours, but {study.name!r} tunes something else", ("format",)
+        )
+    dataset = describe(spec.dataset, datasets_dir)
+    origin = Origin(
+        study=study.name,
+        stage=stage,
+        rank=configuration.rank,
+        contender=configuration.contender,
+        model=configuration.model,
+        validation_accuracy=configuration.value,
+        test_accuracy=configuration.test_accuracy,
+    )
+    images = _subset(spec, dataset) if stage == "search" else _all(dataset)
+    epochs = spec.subset.epochs if stage == "search" else _promoted_epochs(connection, study, configuration)
+    return Recipe(origin, images, point, configuration.seed, epochs)
+
+
+def _subset(spec: StudySpec, dataset: Dataset) -> Images:
+    train_count, _ = part_sizes(dataset.train_count)
+    train, validation = search_slices(train_count, spec.subset.train, spec.subset.validation)
+    return _images(dataset, train, validation, "train")
+
+
+def _all(dataset: Dataset) -> Images:
+    train, validation = part_sizes(dataset.train_count)
+    return _images(dataset, (0, train), (0, validation), "validation")
+
+
+def _images(
+    dataset: Dataset, train: tuple[int, int], validation: tuple[int, int], part: Literal["train", "validation"]
+) -> Images:
+    return Images(
+        dataset=dataset.name,
+        image_shape=dataset.image_shape,
+        classes=dataset.classes,
+        train_count=dataset.train_count,
+        train=train,
+        validation=validation,
+        validation_part=part,
+    )
+
+
+def _promoted_epochs(connection: Connection, study: Study, configuration: BestConfiguration) -> int:
+    """As many as its run has a record of: a job can ask for more or fewer than the study's spec."""
+    job_id = runs.newest_job(connection, study.id, "promotion")
+    found = runs.load_runs(connection, study.id, job_id, "promotion")
+    [run] = [run for run in found if (run.contender, run.seed) == (configuration.contender, configuration.seed)]
+    return len(curves.load_records(connection, "run", run.id))
