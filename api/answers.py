@@ -210,6 +210,7 @@ class ModelAnswer(BaseModel):
     metrics: ModelMetrics
     sha256: str = Field(description="of the weights")
     created_at: Time
+    files_removed_at: Time | None = Field(description="to stay below TUNER_KEEP_MODELS_GB; null: they are there")
     champion_of: list[ReignAnswer] = Field(description="the first one first; empty for most models")
 
 

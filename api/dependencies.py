@@ -1,6 +1,7 @@
 """What routes are given: settings, connections, and rows that were found, or else a 404."""
 
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
@@ -98,3 +99,11 @@ def find_model(connection: Connection, model_id: str) -> Model:
     if model is None:
         raise NotFound(f"no model has the id {model_id!r}")
     return model
+
+
+def find_files(model: Model, settings: Settings) -> FilePath:
+    """The model's folder. Raises NotFound where its files were removed."""
+    if model.files_removed_at is not None:
+        rule = f"models may take {settings.keep_models_gb:g} GB, winners and champions before others (TUNER_KEEP_MODELS_GB)"
+        raise NotFound(f"{rule}, so the files of {model.id} were removed at {model.files_removed_at}")
+    return settings.models_dir / model.id

@@ -1,5 +1,6 @@
 """Champion and challenger: real nets on real digits, on either database."""
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from tuner.store.model_files import ModelConfig, write_model
 from tuner.store.model_registry import Model, ModelMetrics
 from tuner.store.runs import Run, RunState
 from tuner.store.tables import champions as champion_rows
+from tuner.store.tables import deliveries
 from tuner.store.tables import models as model_rows
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -84,7 +86,8 @@ class House:
     nights: int = 0
 
     def create(self, name: str = "nightly", dataset: str = "digits") -> None:
-        study = {"name": f"{name}-{{date}}", "dataset": dataset, "subset": {"train": 1000, "validation": 500}}
+        subset = {"train": 1000, "validation": 500}
+        study = {"name": f"{name}-{{date}}", "dataset": dataset, "subset": subset, "webhook": "http://127.0.0.1:9/"}
         spec = ScheduleSpec.model_validate({"name": name, "cron": "0 * * * *", "study": study})
         with writing(self.engine) as connection:
             schedules.create_schedule(connection, spec, NOON)
@@ -177,6 +180,13 @@ class House:
         decision = self.decisions(name)[-1]
         return decision.verdict, decision.model_id, decision.contest
 
+    def told(self) -> list[Any]:
+        """What the webhooks say of champions, in order."""
+        with reading(self.engine) as connection:
+            bodies = connection.execute(select(deliveries.c.body).order_by(deliveries.c.created_at)).scalars()
+            messages = [json.loads(body) for body in bodies]
+        return [message["data"]["champion"] for message in messages if message["type"] == "champion.changed"]
+
     def trained(self, lease: Lease) -> list[Run]:
         with reading(self.engine) as connection:
             return runs.load_runs(connection, lease.study_id, lease.job_id, "challenge")
@@ -189,7 +199,9 @@ class House:
 
 @pytest.fixture
 def house(engine: Engine, executor: LocalExecutor, datasets: Path, tmp_path: Path) -> House:
-    settings = Settings(data_dir=tmp_path / "data")
+    secret = tmp_path / "webhook-secret.txt"
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    settings = Settings(data_dir=tmp_path / "data", webhook_hosts="127.0.0.1", webhook_secret_file=secret)
     settings.datasets_dir.parent.mkdir(parents=True, exist_ok=True)
     settings.datasets_dir.symlink_to(datasets)
     house = House(engine, executor, datasets, settings)
@@ -204,6 +216,8 @@ def test_a_better_challenger_replaces_the_champion(house: House) -> None:
     first = house.night(CRIPPLED)
     assert house.last()[:2] == (Verdict.FIRST, first)
     second = house.night(GOOD)
+    told = [(message["schedule"], message["model"], message["previous"]) for message in house.told()]
+    assert told == [("nightly", first, None), ("nightly", second, first)]
     verdict, standing, contest = house.last()
     assert (verdict, standing, contest.champion, contest.challenger) == (Verdict.REPLACED, second, first, second)
     assert contest.images == 600
@@ -462,6 +476,8 @@ def test_a_schedules_champion_by_rest_and_in_the_terminal(
         reigning = {"schedule": "nightly", "since": second["since"], "until": None}
         assert api.get(f"/v1/models/{second['model']}").json()["champion_of"] == [reigning]
         assert [] in [model["champion_of"] for model in api.get("/v1/models").json()["items"]]
+        log = api.get(f"/v1/jobs/{second['comparison']['job']}/log", headers={"Accept": "text/plain"}).text
+        assert f"champion replaced: {second['model']} (the challenger is better beyond chance: +" in log
         assert api.get("/v1/schedules/other/champions").status_code == 404
     monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
     for command, told in (

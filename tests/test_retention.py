@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Engine, MetaData, Table, func, insert, select, update
 
+from api.dependencies import find_files, find_model
 from tests.conftest import connect, wait_until
 from tuner.errors import Conflict, NotFound
 from tuner.runner import housekeeper
@@ -421,6 +422,8 @@ def test_models_stay_below_their_limit(
     with reading(sqlite) as connection:
         removed = select(tables.models.c.id).where(tables.models.c.files_removed_at.is_not(None))
         assert connection.execute(removed).scalars().all() == [old.model_id]
+        with pytest.raises(NotFound, match=f"TUNER_KEEP_MODELS_GB.*, so the files of {old.model_id} were removed at"):
+            find_files(find_model(connection, old.model_id), Settings())
     assert files(0.001) == ["champion", "winner"]
     assert "what must be kept takes" in caplog.text
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 
 from api import cursors, views
 from api.answers import ModelAnswer, Page
-from api.dependencies import Cursor, Limit, Reading, TheSettings, find_model
+from api.dependencies import Cursor, Limit, Reading, TheSettings, find_files, find_model
 from api.problems import described
 from tuner.errors import DamagedData
 from tuner.store import model_registry
@@ -40,7 +40,7 @@ def get_model(model_id: ModelId, connection: Reading) -> ModelAnswer:
 def download(model_id: ModelId, connection: Reading, settings: TheSettings) -> Response:
     """A zip of `weights.safetensors`, `config.json`, `metrics.json` and `README.md`, the model's card."""
     model = find_model(connection, model_id)
-    folder, packed = settings.models_dir / model.id, io.BytesIO()
+    folder, packed = find_files(model, settings), io.BytesIO()
     try:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(folder.iterdir()):

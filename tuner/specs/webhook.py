@@ -7,14 +7,16 @@ from pydantic import BeforeValidator, Field, HttpUrl, field_validator
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.spec import Spec
 
-WebhookEvent = Literal["job.succeeded", "job.failed", "job.cancelled", "job.paused"]
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.cancelled", "job.paused", "champion.changed"]
 
 
 class WebhookSpec(Spec):
     """A signed POST to `url` for each of `events`, sent until the receiver has it. Its host must be one the service allows."""
 
     url: HttpUrl = Field(examples=["https://hooks.example.com/tuner"])
-    events: tuple[WebhookEvent, ...] = Field(("job.succeeded", "job.failed", "job.cancelled"), min_length=1)
+    events: tuple[WebhookEvent, ...] = Field(
+        ("job.succeeded", "job.failed", "job.cancelled", "champion.changed"), min_length=1
+    )
 
     @field_validator("url")
     @classmethod
@@ -58,6 +60,15 @@ class PromotedModel(Spec):
     test_accuracy: float | None = Field(description="on the sealed test set; null where it was not opened")
 
 
+class NewChampion(Spec):
+    """The job's winner is its schedule's champion from now on."""
+
+    schedule: str = Field(examples=["nightly"])
+    model: str = Field(description="the champion's id")
+    previous: str | None = Field(description="the id of the champion before it")
+    reason: str
+
+
 class JobReport(Spec):
     """How a job stands; the study's best and winner are those of this moment."""
 
@@ -69,6 +80,7 @@ class JobReport(Spec):
     error: str | None = Field(description="in one line; the whole of it is in the job")
     best: BestFound | None = Field(description="null too where several objectives leave no single best")
     promoted: PromotedModel | None
+    champion: NewChampion | None = Field(None, description="of `champion.changed`; the job is still running then")
     created_at: str = Field(description="RFC 3339, UTC; as the other times")
     started_at: str | None
     finished_at: str | None

@@ -18,13 +18,14 @@ from sqlalchemy import Connection
 
 from tuner.data.catalogue import validation_images
 from tuner.executors.protocol import DataSlice
+from tuner.specs.webhook import NewChampion
 from tuner.stages import progress
 from tuner.stages.job import RunningJob
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import derive_seed
 from tuner.statistics.comparison import Comparison, Correct, compare
-from tuner.store import champions, model_registry, schedule_runs, schedules
-from tuner.store.champions import Champion, Contest, Verdict
+from tuner.store import champions, deliveries, model_registry, schedule_runs, schedules
+from tuner.store.champions import Champion, Contest, Decision, Verdict
 from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
 from tuner.store.runs import Run, RunState
 from tuner.store.schedules import Schedule
@@ -198,3 +199,16 @@ def _decide(connection: Connection, job: RunningJob, schedule_id: int, verdict: 
     if decision is not None:
         told = {"verdict": decision.verdict, "model": decision.model_id, "reason": decision.contest.reason}
         job.log(connection, "champion", **told)
+        _tell_of_change(connection, job, decision)
+
+
+def _tell_of_change(connection: Connection, job: RunningJob, decision: Decision) -> None:
+    schedule = schedules.find_schedule_by_id(connection, decision.schedule_id)
+    if decision.verdict is not Verdict.KEPT and schedule is not None:
+        champion = NewChampion(
+            schedule=schedule.name,
+            model=decision.model_id,
+            previous=decision.contest.champion,
+            reason=decision.contest.reason,
+        )
+        deliveries.enqueue(connection, job.study_id, job.lease.job_id, "champion.changed", champion)

@@ -19,7 +19,7 @@ from tuner.errors import NotFound
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_study import OutsideStudySpec, read_spec
 from tuner.specs.study import StudySpec
-from tuner.specs.webhook import BestFound, JobReport, PromotedModel, WebhookMessage
+from tuner.specs.webhook import BestFound, JobReport, NewChampion, PromotedModel, WebhookMessage
 from tuner.store import model_registry, trials
 from tuner.store.clock import now
 from tuner.store.tables import deliveries, jobs, studies
@@ -51,7 +51,9 @@ class Delivery:
         return "given_up" if self.next_attempt_at is None else "pending"
 
 
-def enqueue(connection: Connection, study_id: int, job_id: int, event: str) -> None:
+def enqueue(
+    connection: Connection, study_id: int, job_id: int, event: str, champion: NewChampion | None = None
+) -> None:
     """A delivery of `event`, due at once, if the study's webhook asks for it."""
     row = connection.execute(select(studies.c.spec).where(studies.c.study_id == study_id)).one()
     if row.spec.get("webhook") is None:
@@ -60,7 +62,8 @@ def enqueue(connection: Connection, study_id: int, job_id: int, event: str) -> N
     if spec.webhook is None or event not in spec.webhook.events:
         return
     at = now()
-    message = WebhookMessage(type=event, timestamp=at, data=_report(connection, study_id, job_id, spec))
+    report = _report(connection, study_id, job_id, spec).model_copy(update={"champion": champion})
+    message = WebhookMessage(type=event, timestamp=at, data=report)
     values = {
         "id": f"msg_{secrets.token_hex(16)}",
         "study_id": study_id,

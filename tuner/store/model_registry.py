@@ -38,6 +38,7 @@ class Model:
     sha256: str
     promoted: bool
     created_at: str
+    files_removed_at: str | None = None
 
 
 def add_model(connection: Connection, model: Model) -> None:
@@ -118,4 +119,5 @@ def _model(row: Row[Any]) -> Model:
         sha256=row.sha256,
         promoted=row.promoted,
         created_at=row.created_at,
+        files_removed_at=row.files_removed_at,
     )
