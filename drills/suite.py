@@ -33,7 +33,7 @@ DRILLS: dict[str, Drill] = {
     "schedules": schedules,
 }
 
-SHORT = ["kills", "postgres-stopped", "control"]
+SHORT = ["kills", "postgres-stopped", "clock-jumps", "control"]
 """What a change must pass before it lands."""
 
 
