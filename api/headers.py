@@ -23,7 +23,7 @@ NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancest
 HSTS = "max-age=31536000"
 
 NO_STORE = "no-store"
-STORED_NOWHERE = ("/v1/", "/api/", "/login")
+STORED_NOWHERE = ("/v1/", "/api/", "/csv/", "/dashboard", "/login")
 """What a browser must not keep after its session."""
 
 
@@ -31,7 +31,7 @@ def policy(scripts: str = "'self'", styles: str = "'self'") -> str:
     """A page that asks its own service and nobody else. Styles that a library makes at run time need `'unsafe-inline'`."""
     return (
         f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data:; font-src 'self' data:; "
-        "connect-src 'self'; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
 
 

@@ -70,10 +70,11 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> 
 
 
 class Service:
-    """A running `tuner serve`; `log` is what it has written."""
+    """A running `tuner serve`; `log` is what it has written. What is asked of it, is asked with `token`, if there is one."""
 
-    def __init__(self, data_dir: Path, port: int, *options: str, **more: str) -> None:
+    def __init__(self, data_dir: Path, port: int, *options: str, token: str | None = None, **more: str) -> None:
         self.data_dir, self.url = data_dir, f"http://127.0.0.1:{port}"
+        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._log = data_dir.parent / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -92,13 +93,15 @@ class Service:
     def get(self, path: str) -> Any:
         """The answer's JSON, or None where there was no answer or a refusal."""
         try:
-            with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{self.url}{path}", headers=self._headers), timeout=10
+            ) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return None
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self._headers}
         request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers, method="POST")
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
@@ -124,9 +127,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str, port: int | None = None, **more: str) -> Iterator[Service]:
+def serving(
+    data_dir: Path, *options: str, port: int | None = None, token: str | None = None, **more: str
+) -> Iterator[Service]:
     """A service that is ready, with `more` in its environment; at the end it is terminated, or whatever is left of it killed."""
-    service = Service(data_dir, port or free_port(), *options, **more)
+    service = Service(data_dir, port or free_port(), *options, token=token, **more)
     try:
         wait_for(lambda: service.get("/readyz") or service.process.poll() is not None, "ready")
         assert service.process.poll() is None, service.log

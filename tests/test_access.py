@@ -18,7 +18,7 @@ from tuner.specs.token import Role, TokenSpec
 from tuner.store import tokens
 from tuner.store.database import migrate, open_database, writing
 
-UNDOCUMENTED = ("/", "/docs", "/redoc", "/openapi.json", "/dashboard", "/api/studies", "/static/bundle.js", "/nowhere")
+UNDOCUMENTED = ("/", "/docs", "/openapi.json", "/dashboard", "/api/studies", "/static/bundle.js", "/nowhere")
 
 READERS_POST = ("/v1/models/{model_id}/predict", "/v1/estimates")
 OPERATORS_READ = ("/v1/tokens", "/v1/tokens/{name}", "/v1/audit")

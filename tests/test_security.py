@@ -74,7 +74,8 @@ def test_another_sites_page_reads_nothing(site: str, api: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/studies", "/healthz", "/docs", "/dashboard", "/static/bundle.js", "/nowhere"])
 def test_every_answer_forbids_what_it_does_not_need(path: str, api: httpx.Client) -> None:
-    """No guessing of types, no framing, no loading by others; no script but those of the service's own pages."""
+    """No guessing of types, no framing, no loading by others; no script but those of the service's own pages; and what is shown to
+    one user is not in the browser's cache for the next."""
     headers = api.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
@@ -84,7 +85,7 @@ def test_every_answer_forbids_what_it_does_not_need(path: str, api: httpx.Client
     assert "frame-ancestors 'none'" in policy
     assert "script-src 'unsafe-inline'" not in policy
     assert ("script-src" in policy) == (path in ("/docs", "/dashboard", "/static/bundle.js"))
-    assert headers.get("Cache-Control") == ("no-store" if path == "/v1/studies" else None)
+    assert headers.get("Cache-Control") == ("no-store" if path in ("/v1/studies", "/dashboard") else None)
 
 
 def test_an_open_address_needs_a_token(settings: Settings, guarded: Settings) -> None:
