@@ -18,6 +18,7 @@ from tuner.cli import main
 from tuner.data.catalogue import describe
 from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
+from tuner.executors.protocol import DataSlice
 from tuner.settings import Settings
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.schedule import ScheduleSpec
@@ -25,14 +26,15 @@ from tuner.specs.study import StudySpec
 from tuner.stages.challenge import challenge
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobInterrupted
-from tuner.stages.retraining import stage_seeds
+from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.store import champions, events, firing, jobs, model_registry, posting, runs, schedules, studies
 from tuner.store.champions import Champion, Contest, Decision, Reign, Verdict
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState, Lease
-from tuner.store.model_files import ModelConfig, write_model
+from tuner.store.model_files import ModelConfig, read_weights, write_model
 from tuner.store.model_registry import Model, ModelMetrics
+from tuner.store.retention import keep_house
 from tuner.store.runs import Run, RunState
 from tuner.store.tables import champions as champion_rows
 from tuner.store.tables import deliveries
@@ -359,6 +361,37 @@ def test_a_restart_repeats_only_what_it_must(house: House) -> None:
 
 
 @ON_SQLITE
+def test_nets_whose_weights_were_removed_are_trained_again(house: House) -> None:
+    """A job that is retried a month after it has failed trains anew what housekeeping has taken, to the same weights; a retry
+    before that trains nothing."""
+    job = house.fire()
+    plan = Plan("promotion", DataSlice(job.dataset.folder, (0, 500), (500, 600)), 1, decay=True, keep_weights=True)
+
+    def nets(job: RunningJob) -> list[tuple[float | None, bytes]]:
+        trained = retrain(job, plan, [Contender("default", GOOD), Contender("trial-0", AS_GOOD)])
+        return [(run.seconds, read_weights(job.models_dir / str(run.weights))) for run in trained]
+
+    def retried_after(job: RunningJob, days: float) -> RunningJob:
+        house.end(job, JobState.FAILED)
+        for _ in keep_house(house.engine, house.settings, datetime.now(UTC) + timedelta(days=days)):
+            pass
+        with writing(house.engine) as connection:
+            failed = jobs.find_job(connection, job.lease.job_id)
+            assert failed is not None
+            jobs.retry(connection, failed)
+        return house.claim()
+
+    first = nets(job)
+    job = retried_after(job, 29)
+    assert nets(job) == first
+    job = retried_after(job, 31)
+    assert not any(path.name.startswith("run-") for path in job.models_dir.iterdir())
+    again = nets(job)
+    assert [weights for _, weights in again] == [weights for _, weights in first]
+    assert [seconds for seconds, _ in again] != [seconds for seconds, _ in first]
+
+
+@ON_SQLITE
 def test_the_time_limit_keeps_the_champion(house: House) -> None:
     """A job whose time is over before the comparison is done has not shown that its winner is better."""
     first = house.night(CRIPPLED)
@@ -476,7 +509,7 @@ def test_a_schedules_champion_by_rest_and_in_the_terminal(
         reigning = {"schedule": "nightly", "since": second["since"], "until": None}
         assert api.get(f"/v1/models/{second['model']}").json()["champion_of"] == [reigning]
         assert [] in [model["champion_of"] for model in api.get("/v1/models").json()["items"]]
-        log = api.get(f"/v1/jobs/{second['comparison']['job']}/log", headers={"Accept": "text/plain"}).text
+        log = api.get(f"/v1/jobs/{second['comparison']['job']}/log?limit=500", headers={"Accept": "text/plain"}).text
         assert f"champion replaced: {second['model']} (the challenger is better beyond chance: +" in log
         assert api.get("/v1/schedules/other/champions").status_code == 404
     monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
