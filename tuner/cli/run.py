@@ -46,7 +46,8 @@ def run(
             status = _carry(client, body, lambda _status: None)
     else:
         settings = Settings(log_level="WARNING")
-        with Workshop(settings) as workshop, Client.in_process(settings) as client:
+        # The client first: it makes the tables that a runner looks for.
+        with Client.in_process(settings) as client, Workshop(settings) as workshop:
             status = _carry(client, body, lambda _status: workshop.open_if_free())
     if status.state != "succeeded":
         raise typer.Exit(INTERRUPTED if status.state == "paused" else 1)
