@@ -3,7 +3,7 @@
 import typer
 from pydantic import ValidationError
 
-from tuner.cli import audit, job, model, run, schedule, serve, study, token, trial
+from tuner.cli import audit, backup, job, model, run, schedule, serve, study, token, trial
 from tuner.errors import TunerError
 
 
@@ -34,6 +34,8 @@ def _app() -> typer.Typer:
     app.add_typer(model.app, name="model", help="Models that were kept.")
     app.add_typer(token.app, name="token", help="Tokens: who may use the service.")
     app.command()(audit.audit)
+    app.command()(backup.backup)
+    app.command()(backup.restore)
     return app
 
 

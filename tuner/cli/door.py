@@ -19,12 +19,12 @@ def open_door(*, makes_database: bool = False) -> Iterator[Client]:
         return
     settings = Settings()
     if not makes_database:
-        _check_database(settings)
+        check_database(settings)
     with Client.in_process(settings) as client:
         yield client
 
 
-def _check_database(settings: Settings) -> None:
+def check_database(settings: Settings) -> None:
     """A question must not leave an empty database behind in whatever folder it was asked."""
     from tuner.store.database import is_there  # half a second, for which a client of a service need not wait
 

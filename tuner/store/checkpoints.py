@@ -8,7 +8,7 @@ from tuner.errors import Unavailable
 
 def write_checkpoint(models_dir: Path, run_id: int, checkpoint: bytes) -> None:
     """The run's newest checkpoint, whole or not at all."""
-    path = _path(models_dir, run_id)
+    path = checkpoint_path(models_dir, run_id)
     partial = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,14 +21,14 @@ def write_checkpoint(models_dir: Path, run_id: int, checkpoint: bytes) -> None:
 
 def read_checkpoint(models_dir: Path, run_id: int) -> bytes | None:
     try:
-        return _path(models_dir, run_id).read_bytes()
+        return checkpoint_path(models_dir, run_id).read_bytes()
     except FileNotFoundError:
         return None
 
 
 def remove_checkpoint(models_dir: Path, run_id: int) -> None:
-    _path(models_dir, run_id).unlink(missing_ok=True)
+    checkpoint_path(models_dir, run_id).unlink(missing_ok=True)
 
 
-def _path(models_dir: Path, run_id: int) -> Path:
+def checkpoint_path(models_dir: Path, run_id: int) -> Path:
     return models_dir / f"run-{run_id}.checkpoint"

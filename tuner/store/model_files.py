@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -56,7 +57,7 @@ class StoredNet:
         except SafetensorError as error:
             raise DamagedData(f"weights must be a safetensors file, but reading says: {error}") from error
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+    def predict(self, images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Class probabilities (N, classes) of raw images (N, …), pixels 0 to 255."""
         return forward.predict(self.tensors, self.activation, images)
 
@@ -85,8 +86,11 @@ def read_weights(folder: Path) -> bytes:
 
 
 def remove_weights(folder: Path) -> None:
-    """The folder is gone, if it was there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """The folder is gone, if it was there; at once, so that nobody finds a part of it."""
+    going = folder.with_name(f".{folder.name}-0{os.getpid()}")
+    with suppress(OSError):
+        folder.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -119,7 +123,7 @@ def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
         partial.mkdir(parents=True)
         for name, content in files.items():
             (partial / name).write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_weights(folder)
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)

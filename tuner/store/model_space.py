@@ -7,7 +7,6 @@ were left by one that died while it wrote.
 
 import logging
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from tuner.store.champions import standing_models
 from tuner.store.clock import rfc3339
 from tuner.store.database import reading, writing
 from tuner.store.jobs import UNFINISHED, JobState
+from tuner.store.model_files import remove_weights
 from tuner.store.runs import RunState
 from tuner.store.tables import jobs, models, runs
 
@@ -125,7 +125,7 @@ def _size(path: Path) -> int:
 def _remove(path: Path) -> None:
     """What cannot be removed now is tried again in the next round."""
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_weights(path)
     else:
         with suppress(OSError):
             path.unlink()
