@@ -22,7 +22,7 @@ from api.headers import NO_STORE
 from api.repeats import KEPT_HEADERS, Repeat, answer_again, reading_repeat
 from tuner.store import audit, idempotency
 from tuner.store.audit import Entry
-from tuner.store.database import writing
+from tuner.store.database import reporting_outages, writing
 from tuner.store.idempotency import Answer, KeyTaken
 
 WRITERS = 4
@@ -52,18 +52,23 @@ class Change:
         connection = await self._start()
         if self._repeat is not None and not self._claimed:
             key = (self._repeat.key_sha256, self._repeat.request_sha256)
-            await to_thread.run_sync(idempotency.claim_key, connection, *key)
+            with reporting_outages():
+                await to_thread.run_sync(idempotency.claim_key, connection, *key)
             self._claimed = True
         return connection
 
     async def end(self, answer: Answer, entry: Entry | None) -> None:
-        """What the route did stands if it succeeded, else not; what it was asked for is in the log, if there is an `entry`."""
+        """What the route did stands if it succeeded, else not; what it was asked for is in the log, if there is an `entry`.
+
+        Raises Unavailable without a database; then nothing stands.
+        """
         if answer.status >= HTTPStatus.BAD_REQUEST:
             await self.roll_back()
-        if entry is not None:
-            await to_thread.run_sync(audit.record_change, await self._start(), entry)
-        if self._connection is not None and self._repeat is not None and self._claimed:
-            await to_thread.run_sync(idempotency.keep_answer, self._connection, self._repeat.key_sha256, answer)
+        with reporting_outages():
+            if entry is not None:
+                await to_thread.run_sync(audit.record_change, await self._start(), entry)
+            if self._connection is not None and self._repeat is not None and self._claimed:
+                await to_thread.run_sync(idempotency.keep_answer, self._connection, self._repeat.key_sha256, answer)
         await self._close()
         for act in self._afterwards:
             act()

@@ -1,6 +1,6 @@
 """What routes are given: settings, connections, and rows that were found, or else a 404."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from api.limits import Limits
 from tuner.errors import NotFound
 from tuner.settings import Settings
 from tuner.store import jobs, model_registry, studies
-from tuner.store.database import reading
+from tuner.store.database import reading, reporting_outages
 from tuner.store.jobs import Job
 from tuner.store.model_registry import Model
 from tuner.store.studies import Study
@@ -62,8 +62,10 @@ def _read(engine: AnEngine) -> Iterator[Connection]:
         yield connection
 
 
-async def begin_change(change: TheChange) -> Connection:
-    return await change.begin()
+async def begin_change(change: TheChange) -> AsyncIterator[Connection]:
+    connection = await change.begin()
+    with reporting_outages():  # what the database refuses to the route
+        yield connection
 
 
 READERS = 8
@@ -71,7 +73,7 @@ READERS = 8
 who wait could keep those who read from going on."""
 
 Reading = Annotated[Connection, Depends(_read, max_concurrency=READERS)]
-Writing = Annotated[Connection, Depends(begin_change)]
+Writing = Annotated[Connection, Depends(begin_change, scope="function")]
 """A write transaction: committed, with the audit log's entry and the answer to an Idempotency-Key, before the answer is sent;
 rolled back where that is no success. A route that changes something uses this one and no other."""
 

@@ -53,6 +53,8 @@ class Gate:
         began = time.perf_counter()
         try:
             self._origins.check(request)
+            if "\0" in request.scope["path"]:  # which PostgreSQL cannot even look for
+                raise HTTPException(HTTPStatus.NOT_FOUND, "nothing is at an address with a NUL in it")
             body = Bounded(request)
             request.state.caller = await self._admit(request)
             await self._app(request.scope, body, answering)

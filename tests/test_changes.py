@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 from anyio import CapacityLimiter
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from api.bodies import MEBIBYTE, Spooled
 from api.changes import Change
@@ -129,6 +129,28 @@ def test_keys_are_their_callers_own_and_secrets_are_not_kept(settings: Settings)
         for secret in (*secrets, made):
             assert secret.encode() not in stored
     engine.dispose()
+
+
+def test_an_outage_in_the_middle_of_a_change(api: httpx.Client, settings: Settings) -> None:
+    """503, which tells when to come again; nothing half-made is left, and the key is free."""
+    engine = open_database(settings.database_url)
+    with writing(engine) as connection:
+        connection.execute(text("ALTER TABLE tuner_events RENAME TO away"))
+    refused = api.post(STUDIES, json={"name": "a"}, headers=KEY)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    with writing(engine) as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO tuner_events"))
+    assert api.get(STUDIES).json()["items"] == []
+    assert api.post(STUDIES, json={"name": "a"}, headers=KEY).status_code == 202
+    engine.dispose()
+
+
+def test_a_nul_is_no_failure_of_the_service(service: httpx.Client) -> None:
+    """PostgreSQL can neither hold one nor look for it: not found in an address, refused in a query."""
+    for path in (f"{STUDIES}/a%00b", "/v1/tokens/%00"):
+        assert service.get(path).status_code == 404
+    assert service.post(f"{STUDIES}/a%00b/pause").status_code == 404
+    assert service.get("/v1/audit?who=%00").status_code in (200, 422)
 
 
 @pytest.mark.parametrize("ending", ["success", "refusal", "failure", "crash"])

@@ -74,8 +74,8 @@ def test_another_sites_page_reads_nothing(site: str, api: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/studies", "/healthz", "/docs", "/dashboard", "/static/bundle.js", "/nowhere"])
 def test_every_answer_forbids_what_it_does_not_need(path: str, api: httpx.Client) -> None:
-    """No guessing of types, no framing, no loading by others; no script but those of the service's own pages; and what is shown to
-    one user is not in the browser's cache for the next."""
+    """No guessing of types, no framing, no loading by others, no script but those of the service's own pages; and what one
+    user is shown is not in the browser's cache for the next."""
     headers = api.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"

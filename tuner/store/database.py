@@ -9,12 +9,13 @@ from typing import Any
 import optuna
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tuner.errors import Conflict, Unavailable
+from tuner.errors import Conflict, InvalidInput, Unavailable
 
 BUSY_SECONDS = 30
 PAGES_AT_ONCE = 256
@@ -98,6 +99,11 @@ def _free_pages(engine: Engine) -> int:
         return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
 
 
+def schema_revisions() -> list[str]:
+    """Of our tables, this version's first and the earliest last."""
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+
+
 def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", "tuner:store/migrations")
@@ -107,9 +113,12 @@ def alembic_config() -> Config:
 
 @contextmanager
 def reporting_outages() -> Iterator[None]:
-    """Turns a database that cannot be used now (locked, full, read only, gone) into `Unavailable` with its reason."""
+    """Turns a database that cannot be used now (locked, full, read only, gone) into `Unavailable` with its reason, and a value
+    that it cannot hold, as PostgreSQL cannot hold a NUL, into `InvalidInput`."""
     try:
         yield
+    except DataError as error:
+        raise InvalidInput(f"the database must be able to hold every value, but {error.orig}") from error
     except (OperationalError, sqlite3.OperationalError, PoolTimeout, optuna.exceptions.StorageInternalError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error.__cause__ or error
         raise Unavailable(f"the database cannot be used now: {cause}") from error
@@ -124,7 +133,8 @@ def _make_folder(folder: Path) -> None:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # `_begin_sqlite` begins; the driver would begin too late, at the first write
-    if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later it would be too late, and wait for the write lock
+    # Later it would be too late, and wait for the write lock.
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
