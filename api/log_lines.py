@@ -28,6 +28,8 @@ def in_words(event: Event) -> str:
         case "run_finished":
             value = _value(data.get("validation_accuracy"))
             return _with(f"{data['stage']} of {data['contender']} is {data['state']}{value}", reason=data.get("reason"))
+        case "champion":
+            return f"champion {data['verdict']}: {data['model']} ({data['reason']})"
         case "warning":
             return str(data["message"])
     return _with(event.kind, **data)
