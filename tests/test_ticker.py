@@ -13,7 +13,7 @@ from tuner.runner.ticker import Ticker
 from tuner.settings import Settings
 from tuner.specs.schedule import ScheduleEdit, ScheduleSpec
 from tuner.specs.study import StudySpec
-from tuner.store import firing, jobs, posting, schedule_runs, schedules, studies
+from tuner.store import due_times, firing, jobs, posting, schedule_runs, schedules, studies
 from tuner.store.database import open_database, reading, writing
 from tuner.store.jobs import Job, JobState
 from tuner.store.schedule_runs import Outcome, ScheduleRun
@@ -201,6 +201,19 @@ def test_after_an_outage_without_coalescing_each_time_fires(engine: Engine, tick
     ticker.tick(NOON + 3 * HOUR)
     assert told(engine) == [("missed", 0.0), ("started", 1.0), ("started", 2.0), ("started", 3.0)]
     assert [run.study for run in runs_of(engine)[1:]] == [f"s-20260601-1{hour}0000" for hour in (3, 4, 5)]
+
+
+def test_what_is_too_much_to_catch_up_with_is_missed(
+    engine: Engine, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it is within the grace; the run says so."""
+    for module in (due_times, firing):
+        monkeypatch.setattr(module, "MAX_CATCH_UP", 2)
+    create(engine, coalesce=False, misfire_grace_seconds=86_400)
+    ticker.tick(NOON + 4 * HOUR)
+    assert told(engine) == [("missed", 2.0), ("started", 3.0), ("skipped", 4.0)]
+    reason = "at most 2 due times are caught up with, and newer ones had gathered"
+    assert str(runs_of(engine)[0].reason).startswith(f"{reason}; stands for every due time since 2026-06-01T12:00")
 
 
 def test_a_clock_set_back_fires_nothing_again(engine: Engine, ticker: Ticker) -> None:

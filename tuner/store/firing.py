@@ -12,7 +12,7 @@ from tuner.specs.job import SearchWork, read_work
 from tuner.specs.study import BudgetSpec, CommonSpec, StudySpec
 from tuner.store import further_jobs, jobs, posting, schedule_runs, schedules, studies, trials
 from tuner.store.clock import rfc3339
-from tuner.store.due_times import Settled, nearer, settle
+from tuner.store.due_times import MAX_CATCH_UP, Settled, nearer, settle
 from tuner.store.jobs import Job
 from tuner.store.schedule_runs import Outcome, ScheduleRun
 from tuner.store.schedules import Schedule
@@ -66,9 +66,12 @@ class _Firing:
         others = f"stands for every due time since {rfc3339(due.since)}" if due.since < due.fire_time else None
         if not due.missed:
             return self.fire(due.fire_time, others)
-        grace = self.schedule.spec.misfire_grace_seconds
-        late = f"it may be {grace} s late, but was {(self.now - due.fire_time).total_seconds():.0f} s"
-        return self._record(ScheduleRun(due.fire_time, Outcome.MISSED, "; ".join(filter(None, (late, others)))))
+        late, grace = (self.now - due.fire_time).total_seconds(), self.schedule.spec.misfire_grace_seconds
+        if late > grace:
+            why = f"it may be {grace} s late, but was {late:.0f} s"
+        else:
+            why = f"at most {MAX_CATCH_UP} due times are caught up with, and newer ones had gathered"
+        return self._record(ScheduleRun(due.fire_time, Outcome.MISSED, "; ".join(filter(None, (why, others)))))
 
     def fire(self, fire_time: datetime, note: str | None = None) -> ScheduleRun:
         spec = self.schedule.spec.study.at(fire_time)
