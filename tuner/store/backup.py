@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Table, func, make_url, select, text
 
@@ -21,7 +20,7 @@ from tuner.settings import Settings
 from tuner.store import snapshot, trials
 from tuner.store.archive import DATABASES, Archive, Contents, Manifest, check_free, write_archive
 from tuner.store.checkpoints import checkpoint_path
-from tuner.store.database import VERSION_TABLE, alembic_config, migrate, open_database
+from tuner.store.database import VERSION_TABLE, migrate, open_database, schema_revisions
 from tuner.store.runs import RunState
 from tuner.store.tables import jobs, models, runs
 
@@ -48,6 +47,7 @@ def back_up(settings: Settings, target: Path) -> Manifest:
             file = folder / DATABASES[kind]
             for attempt in range(1, ATTEMPTS + 1):
                 with snapshot.take(engine, file) as connection:
+                    _check_schema(connection)
                     files, missing = _link_models(connection, settings.models_dir, links / f"{attempt}")
                     contents = _describe(connection, kind, missing)
                 if not missing:
@@ -161,19 +161,28 @@ def _describe(connection: Connection, kind: str, missing: list[str]) -> Contents
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
     tables = {"studies": trials.STUDIES, "trials": trials.TRIALS, "jobs": jobs, "models": models}
-    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
     counts = {name: count(table) for name, table in tables.items()}
-    return Contents.model_validate({"database": kind, "revision": revision, "counts": counts, "missing": missing})
+    return Contents.model_validate(
+        {"database": kind, "revision": schema_revisions()[0], "counts": counts, "missing": missing}
+    )
+
+
+def _check_schema(connection: Connection) -> None:
+    found, ours = (
+        connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one(),
+        schema_revisions()[0],
+    )
+    if found != ours:
+        rule = f"a backup is made by the version of tuner whose schema the database has; this one's is {ours}"
+        raise Conflict(f"{rule}, but the database's is {found}; this version's `tuner serve` brings an earlier one up")
 
 
 def _check_fits(settings: Settings, manifest: Manifest) -> None:
     kind = make_url(settings.database_url).get_backend_name()
     if manifest.database != kind:
-        raise Conflict(
-            f"a backup of {manifest.database} is restored into {manifest.database}, but TUNER_DATABASE_URL is {kind}"
-        )
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-    if manifest.revision not in known:
+        rule = f"a backup of {manifest.database} is restored into {manifest.database}"
+        raise Conflict(f"{rule}, but TUNER_DATABASE_URL is of {kind}")
+    if manifest.revision not in schema_revisions():
         rule = "a backup must be of this version of tuner or an earlier one"
         raise Conflict(f"{rule}, but its schema is {manifest.revision}, of tuner {manifest.tuner_version}")
 
