@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, select
 
@@ -23,7 +24,7 @@ from tuner.settings import Settings
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.schedule import ScheduleSpec
 from tuner.specs.study import StudySpec
-from tuner.stages.challenge import challenge
+from tuner.stages.challenge import challenge, weigh
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobInterrupted
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
@@ -258,6 +259,20 @@ def test_an_equal_challenger_leaves_the_champion(house: House) -> None:
     house.end(job)
     house.night(AS_GOOD)
     assert not set(house.last()[2].seeds) & set(contest.seeds)
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(-30, "kept"), (0, "kept"), (3, "kept"), (60, "replaced")])
+def test_a_challenger_must_be_better_beyond_chance(more: int, verdict: str) -> None:
+    """Nets that have others of 1,000 images right than the champion's 900 do not replace it with 3 more; with 60 they do."""
+    theirs, ours = np.zeros((3, 1000), bool), np.zeros((3, 1000), bool)
+    for seed in range(3):
+        theirs[seed, 10 * seed : 10 * seed + 900] = True
+        ours[seed, 10 * seed + 20 : 10 * seed + 920 + more] = True
+    found, contest = weigh(Contest(reason="", challenger="a", champion="b"), (1, 2, 3), ours, theirs)
+    assert found == verdict
+    assert contest.difference == pytest.approx(more / 1000)
+    assert contest.champion_accuracy == pytest.approx(0.9)
+    assert ("not better" in contest.reason) is (verdict == "kept")
 
 
 @ON_SQLITE

@@ -161,10 +161,15 @@ def _compare(job: RunningJob, contest: Contest, seeds: tuple[int, ...], trained:
         reason = f"a comparison takes two seeds, but only {len(shared)} of the champion's runs reached their end"
         return Verdict.KEPT, _because(contest, reason)
     ours, theirs = (_correct(job, [complete[name, seed] for seed in shared]) for name in ("challenger", "champion"))
+    return weigh(contest, shared, ours, theirs)
+
+
+def weigh(contest: Contest, seeds: tuple[int, ...], ours: Correct, theirs: Correct) -> tuple[Verdict, Contest]:
+    """The verdict on a challenger whose nets had `ours` right where the champion's had `theirs`, each (seeds, images)."""
     seen = compare(ours, theirs)
     changes = {
         "reason": _in_words(seen),
-        "seeds": shared,
+        "seeds": seeds,
         "images": seen.images,
         "challenger_accuracy": float(ours.mean()),
         "champion_accuracy": float(theirs.mean()),
