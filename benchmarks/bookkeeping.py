@@ -1,5 +1,6 @@
 """A job that trains nothing: its search is the coordinator's own, its executor does no work, so what is left is the rows."""
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -43,9 +44,9 @@ def study_spec(name: str, n_trials: int) -> StudySpec:
     return StudySpec.model_validate({**body, "promotion": None, "budget": {"n_trials": n_trials}})
 
 
-def epoch(number: int) -> EpochRecord:
+def epoch(number: int, accuracy: float) -> EpochRecord:
     numbers = dict.fromkeys(EpochRecord.model_fields, 0.123456789012345)
-    return EpochRecord.model_validate({**numbers, "epoch": number})
+    return EpochRecord.model_validate({**numbers, "epoch": number, "validation_accuracy": accuracy})
 
 
 class Idle:
@@ -107,6 +108,7 @@ class Bookkeeping:
             created_at=study.created_at,
         )
         self._search = _Search(self.job)
+        self._random = random.Random(0)
 
     def trial(self, *, reports_apart: bool) -> float:
         """The seconds that the writes of one trial took.
@@ -119,7 +121,7 @@ class Bookkeeping:
         task = self._executor.task
         assert task is not None
         for number in range(1, REPORTS + 1):
-            self._search._handle(EpochEnded(task.key, epoch(number)))
+            self._search._handle(EpochEnded(task.key, epoch(number, self._random.random())))
             if reports_apart:
                 self.job._last_write = float("-inf")  # as if a second had passed
                 self.job._last_control = float("inf")

@@ -20,22 +20,28 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Column, Connection, Engine, Table, func, insert, literal, select, text
+from sqlalchemy import Column, Connection, Engine, String, cast, func, insert, literal, select, text
 
 from benchmarks.bookkeeping import Bookkeeping
 from tests.postgres_server import MISSING, find_pg_ctl, postgres_server
 from tuner.cli.children import serve_api
 from tuner.settings import Settings
-from tuner.store import jobs, runners
+from tuner.specs.study import StudySpec
+from tuner.store import jobs, model_registry, runners
 from tuner.store import tables as ours
 from tuner.store import trials as theirs
+from tuner.store.clock import now
 from tuner.store.database import migrate, open_database, reading, writing
+from tuner.store.model_registry import Model, ModelMetrics
 
 WARM = 10
 """Calls that go before, uncounted."""
 
 SMALL, MIDDLE, GIANT = 6, 60, 10_000
 """Trials of a study."""
+
+DIFFERENT = 100
+"""Of the giant's trials; the others are their copies."""
 
 CALLS = (
     "/v1/jobs",
@@ -63,15 +69,13 @@ def fill(engine: Engine, finished: int) -> dict[str, str]:
     """Write `finished` jobs, one a study; answers names for the calls."""
     many = finished // 100
     small = _template(engine, "small", SMALL)
-    _multiply(engine, small, SMALL, finished - many - 2, "small")
+    _multiply(engine, small, SMALL, finished - many - 2)
     middle = _template(engine, "middle", MIDDLE)
-    _multiply(engine, middle, MIDDLE, many - 1, "middle")
-    giant = _template(engine, "giant", 1)
+    _multiply(engine, middle, MIDDLE, many - 1)
+    giant = _template(engine, "giant", DIFFERENT)
     with writing(engine) as connection:
-        trial_id = connection.execute(select(theirs.TRIALS.c.trial_id).filter_by(study_id=giant.study_id)).scalar_one()
-        _copy_trials(
-            connection, {"trial_id": 1, "number": 1}, theirs.TRIALS.c.study_id, giant.study_id, GIANT - 1, trial_id
-        )
+        shifts = {"trial_id": DIFFERENT, "number": DIFFERENT}
+        _copy_trials(connection, giant.study_id, shifts, GIANT // DIFFERENT - 1)
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))  # as it does by itself within a minute; SQLite does not
@@ -79,62 +83,75 @@ def fill(engine: Engine, finished: int) -> dict[str, str]:
 
 
 def _template(engine: Engine, name: str, n_trials: int) -> Bookkeeping:
+    """A finished study with its winner."""
     study = Bookkeeping(engine, name, n_trials)
     for _ in range(n_trials):
         study.trial(reports_apart=False)
     study.end()
+    model = Model(
+        id=name,
+        study_id=study.study_id,
+        job_id=study.job_id,
+        study=name,
+        kind="single",
+        contender="trial-0",
+        hyperparameters=StudySpec(name=name).default(),
+        parameters=101_770,
+        metrics=ModelMetrics(validation_accuracy=0.98),
+        sha256=64 * "0",
+        promoted=True,
+        created_at=now(),
+    )
+    with writing(engine) as connection:
+        model_registry.add_model(connection, model)
     return study
 
 
-def _multiply(engine: Engine, template: Bookkeeping, n_trials: int, count: int, name: str) -> None:
-    """`count` further studies like the template, each with its job, under names of their own."""
-    study_id, one = template.study_id, {"study_id": 1}
+def _multiply(engine: Engine, template: Bookkeeping, n_trials: int, count: int) -> None:
+    """`count` further studies like the template, each with its trials, its job and its winner, under names of their own."""
+    one, name = {"study_id": 1}, template.job.name
+    named = {"study_name": name, "name": name}
     with writing(engine) as connection:
-        first = connection.execute(
-            select(func.min(theirs.TRIALS.c.trial_id)).where(theirs.TRIALS.c.study_id == study_id)
-        ).scalar_one()
-        names = {"study_name": name, "name": name}
         for table in (theirs.STUDIES, theirs.DIRECTIONS, ours.studies):
-            _copy(connection, table, table.c.study_id, study_id, one, count, names)
-        _copy(connection, ours.jobs, ours.jobs.c.study_id, study_id, {**one, "id": 1}, count)
-        _copy(connection, ours.events, ours.events.c.study_id, study_id, {**one, "job_id": 1}, count)
-        shifts = {**one, "trial_id": n_trials, "job_id": 1}
-        _copy_trials(connection, shifts, theirs.TRIALS.c.study_id, study_id, count, first)
+            _copy(connection, table.c.study_id, template.study_id, one, count, named)
+        _copy(connection, ours.jobs.c.study_id, template.study_id, {**one, "id": 1}, count)
+        _copy(connection, ours.events.c.study_id, template.study_id, {**one, "job_id": 1}, count)
+        _copy(connection, ours.models.c.study_id, template.study_id, {**one, "job_id": 1}, count, {"id": name})
+        _copy_trials(connection, template.study_id, {**one, "trial_id": n_trials, "job_id": 1}, count)
 
 
-def _copy_trials(
-    connection: Connection, shifts: Mapping[str, int], of: Column[Any], study_id: int, count: int, first: int
-) -> None:
+def _copy_trials(connection: Connection, study_id: int, shifts: Mapping[str, int], count: int) -> None:
     """Every trial of the study `count` times more, with all that hangs on it."""
-    last = connection.execute(select(func.max(theirs.TRIALS.c.trial_id)).where(of == study_id)).scalar_one()
-    _copy(connection, theirs.TRIALS, of, study_id, shifts, count)
-    _copy(connection, ours.attempts, ours.attempts.c.study_id, study_id, shifts, count)
-    curve_shifts = {"subject_id": shifts["trial_id"]}
-    for trial_id in range(first, last + 1):
+    trials = select(theirs.TRIALS.c.trial_id).filter_by(study_id=study_id)
+    trial_ids = connection.execute(trials).scalars().all()
+    _copy(connection, theirs.TRIALS.c.study_id, study_id, shifts, count)
+    _copy(connection, ours.attempts.c.study_id, study_id, shifts, count)
+    for trial_id in trial_ids:
         for table in TRIAL_TABLES:
-            _copy(connection, table, table.c.trial_id, trial_id, shifts, count)
-        _copy(connection, ours.curves, ours.curves.c.subject_id, trial_id, curve_shifts, count)
+            _copy(connection, table.c.trial_id, trial_id, shifts, count)
+        _copy(connection, ours.curves.c.subject_id, trial_id, {"subject_id": shifts["trial_id"]}, count)
 
 
 def _copy(
     connection: Connection,
-    table: Table,
     of: Column[Any],
     key: int,
     shifts: Mapping[str, int],
     count: int,
-    names: Mapping[str, str] | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> None:
-    """The rows where `of` is `key`, `count` times: the k-th time with k × its shift added to each column that has one."""
+    """The rows where `of` is `key`, `count` times more: the k-th time with k × its shift added to each column that has one, and k
+    appended to each name. Keys that nobody refers to are the database's to give."""
+    table = of.table
     start = select(literal(1).label("k")).cte("series", recursive=True)
     series = start.union_all(select(start.c.k + 1).where(start.c.k < count))
     chosen: dict[str, Any] = {}
     for column in table.c:
         if column.name in shifts:
             chosen[column.name] = column + series.c.k * shifts[column.name]
-        elif names is not None and column.name in names:
-            chosen[column.name] = literal(f"{names[column.name]}-") + series.c.k.cast(ours.studies.c.name.type)
-        elif not column.primary_key or column.foreign_keys or table is ours.curves:
+        elif column.name in (named or {}):
+            chosen[column.name] = literal(f"{(named or {})[column.name]}-") + cast(series.c.k, String)
+        elif not column.primary_key or table is ours.curves:
             chosen[column.name] = column
     query = select(*chosen.values()).select_from(table.join(series, literal(1) == 1)).where(of == key)
     connection.execute(insert(table).from_select(list(chosen), query))
