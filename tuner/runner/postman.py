@@ -28,7 +28,7 @@ from tuner.webhooks import WebhookRules, sign
 logger = logging.getLogger(__name__)
 
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 18 * 3600.0)
-"""Seconds between the attempts, each up to half longer at random; after the last one, some 25 to 37 h on, it is given up."""
+"""Seconds between the attempts, each up to half longer at random; after the last one, 25 to 38 h on, it is given up."""
 
 HORIZON_SECONDS = 2 * PAUSES[-1]
 """No attempt is ever due later."""
