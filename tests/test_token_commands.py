@@ -31,12 +31,19 @@ def status(url: str, token: str | None = None, method: str = "GET", cookie: str 
     return httpx.request(method, url, headers=headers, verify=False).status_code
 
 
+def believes_proxies(url: str) -> bool:
+    """Whether it takes the word of whoever asks that he came by https."""
+    answer = httpx.get(f"{url}/healthz", headers={"X-Forwarded-Proto": "https"}, verify=False)
+    return "Strict-Transport-Security" in answer.headers
+
+
 def test_tokens_come_and_go_while_a_service_runs(service: Service) -> None:
     """The first token closes an open service within two seconds, without a restart; on the folder one goes on without a token, at
     the service's address one needs an operator's. A revoked token and its session are out within two seconds, and the last one's
     end opens nothing. Of all that was shown to the service nothing is in its log, nor are queries."""
     studies = f"{service.url}/v1/studies"
     assert status(studies) == 200
+    assert not believes_proxies(service.url)
     made = tuner("token", "create", "--name", "ops", "--role", "operator", data_dir=service.data_dir)
     assert re.fullmatch(f"{TOKEN}\n", made.stdout), made.stderr
     operator = made.stdout.strip()
@@ -74,18 +81,20 @@ def test_tokens_come_and_go_while_a_service_runs(service: Service) -> None:
 
 
 def test_an_open_address_needs_a_token_in_the_database(tmp_path: Path) -> None:
-    """With one the service starts, without a token file, and asks for it. It can be made before, under the same settings."""
+    """With one the service starts, without a token file, and asks for it. It can be made before, under the same settings. A proxy
+    that the settings name is believed."""
     folder, port, log = tmp_path / "data", free_port(), tmp_path / "log"
     with Client.in_process(Settings(data_dir=folder, host="0.0.0.0")) as client:
         token = client.create_token("ops", "operator").token
     with log.open("w") as output:
-        env = environment(folder, TUNER_HOST="0.0.0.0", TUNER_PORT=str(port))
+        env = environment(folder, TUNER_HOST="0.0.0.0", TUNER_PORT=str(port), TUNER_TRUSTED_PROXIES="127.0.0.1")
         served = subprocess.Popen([TUNER, "serve"], env=env, stdout=output, stderr=output, start_new_session=True)
     try:
         wait_for(lambda: "tuner serves" in log.read_text() or served.poll() is not None, "the service is ready")
         assert served.poll() is None, log.read_text()
         ready = f"http://127.0.0.1:{port}/readyz"
         assert (status(ready, token), status(ready)) == (200, 401)
+        assert believes_proxies(f"http://127.0.0.1:{port}")
     finally:
         served.terminate()
         served.wait(10)
