@@ -313,6 +313,44 @@ class WhoAmI(BaseModel):
     expires_at: Time | None = Field(description="when your token or session ends; null: when it is revoked")
 
 
+class PredictionsAnswer(BaseModel):
+    """One entry for each image, in their order."""
+
+    model: str
+    labels: list[int] = Field(description="the likeliest class")
+    probabilities: list[list[float]] = Field(description="of each class")
+
+
+class ImportanceAnswer(BaseModel):
+    parameter: str = Field(description="as Optuna names it: an automatic learning rate is one for each optimizer")
+    share: float = Field(description="0 to 1; together 1")
+
+
+class ImportancesAnswer(BaseModel):
+    trials: int = Field(description="COMPLETE ones, from which the importances come")
+    items: list[ImportanceAnswer] = Field(description="the largest first")
+    note: str | None = Field(description="why there are none")
+
+
+class FrontAxis(BaseModel):
+    name: str
+    direction: Literal["maximize", "minimize"]
+
+
+class FrontTrial(BaseModel):
+    number: int
+    values: list[float] = Field(description="one for each axis")
+    on_front: bool = Field(description="no other trial is as good on every axis and better on one")
+    params: dict[str, Any]
+    hyperparameters: Configuration | None
+
+
+class FrontAnswer(BaseModel):
+    axes: list[FrontAxis]
+    trials: int = Field(description="COMPLETE ones, among which the front was sought")
+    items: list[FrontTrial] = Field(description="those on the front first, each part from the best on the first axis down")
+
+
 class SuggestedTrial(BaseModel):
     number: int
     params: dict[str, bool | int | float | str]

@@ -15,8 +15,10 @@ from api.keyring import Keyring
 from api.limits import Limits
 from api.metrics import Measured, Metrics
 from api.origins import Origins
+from api.remembered import Remembered
 from api.routes import (
     access,
+    analysis,
     best,
     deliveries,
     events,
@@ -26,11 +28,13 @@ from api.routes import (
     login,
     models,
     outside,
+    predictions,
     schedules,
     studies,
     tokens,
     trials,
 )
+from api.served_nets import HELD_BYTES, ServedNet
 from tuner import __version__
 from tuner.errors import InvalidInput
 from tuner.settings import Settings
@@ -73,6 +77,8 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     )
     app.state.engine, app.state.storage, app.state.settings = engine, storage, settings
     app.state.keyring, app.state.limits = Keyring(engine, *keys), Limits(settings)
+    app.state.analyses = Remembered[bytes](analysis.REMEMBERED_BYTES, len)
+    app.state.nets = Remembered[ServedNet](HELD_BYTES, ServedNet.bytes)
     problems.install(app)
     openapi.install(app)
     documentation.install(app)
@@ -80,11 +86,13 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
         health,
         studies,
         best,
+        analysis,
         trials,
         outside,
         jobs,
         further_jobs,
         models,
+        predictions,
         schedules,
         deliveries,
         events,

@@ -11,13 +11,14 @@ from tuner.errors import InvalidInput
 from tuner.executors.local import LocalExecutor
 from tuner.settings import Settings
 from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import StudySpec
 from tuner.stages.replay import Replay, TrialRecord, replay
 
 
 def replay_here(study: StudyStatus, trial: TrialWithCurves) -> bool:
     """Whether every number came out equal; which did not is told."""
-    record = _record(trial)
+    record = record_of(trial)
     if not isinstance(study.spec, StudySpec):
         raise InvalidInput(f"only a trial of our own nets can be replayed, but those of {study.name!r} are not")
     dataset = open_dataset(study.spec.dataset, Settings().datasets_dir)
@@ -27,8 +28,8 @@ def replay_here(study: StudyStatus, trial: TrialWithCurves) -> bool:
     return not outcome.differences
 
 
-def _record(trial: TrialWithCurves) -> TrialRecord:
-    if trial.hyperparameters is None or trial.seed is None:
+def record_of(trial: TrialWithCurves) -> TrialRecord:
+    if not isinstance(trial.hyperparameters, Hyperparameters) or trial.seed is None:
         raise InvalidInput(f"a replay needs hyperparameters and a seed, but trial {trial.number} has none on record")
     curves = {name: trial.curves[name] for name in EpochRecord.model_fields if name in trial.curves}
     epochs = (dict(zip(curves, row, strict=True)) for row in zip(*curves.values(), strict=True))

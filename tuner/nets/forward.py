@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from tuner.specs.hyperparameters import Activation
 
 Array = NDArray[np.floating[Any]]
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
-def predict(
-    tensors: Mapping[str, Array], activation: Activation, images: NDArray[np.uint8], batch: int = 1000
-) -> Array:
+def predict(tensors: Mapping[str, Array], activation: Activation, images: Pixels, batch: int = 1000) -> Array:
     """Class probabilities (N, classes) of raw images (N, *image_shape), pixels 0 to 255.
 
     `tensors` are those of `tuner.nets.weights`: weights.k and biases.k of each layer, and the mean and deviation that scale the
@@ -24,7 +23,7 @@ def predict(
     return np.concatenate(parts)
 
 
-def _logits(tensors: Mapping[str, Array], activation: Activation, pixels: NDArray[np.uint8]) -> Array:
+def _logits(tensors: Mapping[str, Array], activation: Activation, pixels: Pixels) -> Array:
     x: Array = (pixels.astype(np.float32) - tensors["mean"]) / tensors["deviation"]
     layers = sum(name.startswith("weights.") for name in tensors)
     for k in range(layers):
@@ -39,7 +38,7 @@ def _logits(tensors: Mapping[str, Array], activation: Activation, pixels: NDArra
 def _activate(z: Array, activation: Activation, width: int) -> Array:
     match activation:
         case "sigmoid":
-            return np.asarray(1 / (1 + np.exp(-z)))
+            return np.asarray((1 + np.tanh(z / 2)) / 2)  # 1 / (1 + exp(−z)), which overflows for large z
         case "tanh":
             return np.asarray(np.tanh(z))
         case "relu":
