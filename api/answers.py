@@ -339,7 +339,7 @@ class FrontAxis(BaseModel):
 
 class FrontTrial(BaseModel):
     number: int
-    values: list[float] = Field(description="one for each axis")
+    values: list[float | None] = Field(description="one for each axis; null where it is infinite")
     on_front: bool = Field(description="no other trial is as good on every axis and better on one")
     params: dict[str, Any]
     hyperparameters: Configuration | None
@@ -348,7 +348,7 @@ class FrontTrial(BaseModel):
 class FrontAnswer(BaseModel):
     axes: list[FrontAxis]
     trials: int = Field(description="COMPLETE ones, among which the front was sought")
-    items: list[FrontTrial] = Field(description="those on the front first, each part from the best on the first axis down")
+    items: list[FrontTrial] = Field(description="those on the front first; each part from its best value down")
 
 
 class SuggestedTrial(BaseModel):

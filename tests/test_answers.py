@@ -2,10 +2,13 @@
 
 import dataclasses
 import io
+import re
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -14,7 +17,7 @@ import optuna
 import pytest
 import yaml
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from api.remembered import Remembered
 from tests.conftest import connect, running, wait_until
@@ -32,6 +35,7 @@ from tuner.statistics.importances import importances
 from tuner.statistics.pareto import on_front
 from tuner.store import trials
 from tuner.store.database import open_database, writing
+from tuner.store.tables import curves
 
 SPEC: dict[str, Any] = {
     "name": "done",
@@ -408,15 +412,66 @@ def test_trials_replay_bit_for_bit(api: httpx.Client, settings: Settings, execut
         replay(dataclasses.replace(true, state="FAIL"), spec, dataset, executor)
 
 
-def test_replay_in_the_terminal(
+Ask = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def ask(
     api: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`tuner trial replay` says what it has compared; exit code 0."""
-    monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
-    monkeypatch.delenv("TUNER_URL", raising=False)
-    monkeypatch.setattr(sys, "argv", ["tuner", "trial", "replay", "done", "1"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    assert ended.value.code in (0, None), said.err
-    assert "all are equal, bit for bit" in said.out
+) -> Ask:
+    """`tuner …` in this process, on the service's data folder: exit code and what was said."""
+
+    def ask(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
+        monkeypatch.delenv("TUNER_URL", raising=False)
+        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out + said.err
+
+    return ask
+
+
+def test_replay_in_the_terminal(ask: Ask, settings: Settings) -> None:
+    """`tuner trial replay` says what it has compared, exit code 0; of a curve that was tampered with in the database it shows
+    the number and what it should have been, exit code 1."""
+    code, said = ask("trial", "replay", "done", "1")
+    assert (code, "all are equal, bit for bit" in said) == (0, True)
+    engine = open_database(settings.database_url)
+    with writing(engine) as connection:
+        ours = select(trials.TRIALS.c.trial_id).join(trials.STUDIES).where(trials.STUDIES.c.study_name == "done")
+        trial_id = connection.execute(ours.where(trials.TRIALS.c.number == 2)).scalar_one()
+        here = (curves.c.subject == "trial") & (curves.c.subject_id == trial_id) & (curves.c.epoch == 1)
+        record = connection.execute(select(curves.c.record).where(here)).scalar_one()
+        connection.execute(update(curves).where(here).values(record={**record, "validation_loss": 0.125}))
+    engine.dispose()
+    code, said = ask("trial", "replay", "done", "2")
+    assert code == 1
+    assert re.search(rf"epoch 1 +validation_loss +0\.125 +{record['validation_loss']}", said)
+    assert "1 differs" in said
+
+
+def test_models_in_the_terminal(ask: Ask, model: str, tmp_path: Path) -> None:
+    """Shown, downloaded as a whole zip, asked about a picture."""
+    assert "done" in ask("model", "show", model)[1]
+    archive, picture = tmp_path / "model.zip", tmp_path / "digit.png"
+    assert ask("model", "download", model, str(archive))[0] == 0
+    assert "done-single/weights.safetensors" in zipfile.ZipFile(archive).namelist()
+    picture.write_bytes(png(images_and_labels()[0][-1]))
+    code, said = ask("model", "predict", model, str(picture))
+    assert code == 0
+    assert len(re.findall(r"^\d +[01]\.\d{4}", said, re.MULTILINE)) == 10
+    for arguments in (["predict", model, "nowhere.png"], ["download", model, "/nowhere/x.zip"], ["show", "none"]):
+        code, said = ask("model", *arguments)
+        assert (code, len(said.splitlines())) == (1, 1), said
+
+
+def test_studies_in_the_terminal(ask: Ask, api: httpx.Client) -> None:
+    """Importances or why there are none, the front with its stars, a script as the service exports it."""
+    assert "COMPLETE trials" in ask("study", "importances", "done")[1]
+    front = ask("study", "pareto", "done")[1]
+    assert "parameters" in front
+    assert "\n* " in front
+    assert ask("study", "export", "done")[1] == api.get("/v1/studies/done/best?format=torch").text
+    assert ask("study", "export", "done", "--rank", "9")[0] == 1

@@ -1,5 +1,6 @@
 """What a study's trials say together: importances, pictures, the front."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -81,7 +82,7 @@ def get_pareto(name: StudyName, connection: Reading, limit: Limit = 100) -> Fron
     items = [
         FrontTrial(
             number=answer.number,
-            values=[axis.values[k] for axis in axes],
+            values=[axis.values[k] if math.isfinite(axis.values[k]) else None for axis in axes],
             on_front=bool(front[k]),
             params=answer.params,
             hyperparameters=answer.hyperparameters,

@@ -53,5 +53,6 @@ def _tell(study: str, record: TrialRecord, outcome: Replay) -> None:
         typer.echo("the build that trained it was not recorded")
     elif outcome.builds:
         typer.echo("another build or processor than the recorded one may round otherwise")
-    found = f"{len(outcome.differences)} differ" if outcome.differences else "all are equal, bit for bit"
+    count = len(outcome.differences)
+    found = f"{count} {'differs' if count == 1 else 'differ'}" if count else "all are equal, bit for bit"
     typer.echo(f"trial {record.number} of {study}: {outcome.compared} numbers of {len(record.epochs)} epochs; {found}")

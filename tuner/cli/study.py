@@ -8,7 +8,15 @@ import typer
 from tuner.cli.configuration import in_words
 from tuner.cli.door import open_door
 from tuner.cli.facts import print_facts
-from tuner.cli.tables import best_table, deliveries_table, print_table, share, studies_table
+from tuner.cli.tables import (
+    best_table,
+    deliveries_table,
+    front_table,
+    importances_table,
+    print_table,
+    share,
+    studies_table,
+)
 from tuner.client.answers import StudyStatus
 from tuner.specs.job import PromoteWork, SearchWork
 
@@ -42,6 +50,37 @@ def best(
         found = client.best(name, k, stage)
     typer.echo(f"by {found.stage}", err=True)
     print_table(best_table(found))
+
+
+@app.command()
+def export(
+    name: Name,
+    form: Annotated[str, typer.Option("--format", help="yaml, or a script: torch, keras.")] = "torch",
+    rank: Annotated[int, typer.Option(min=1, max=100, help="Of the configuration that a script is for.")] = 1,
+    stage: Annotated[str | None, typer.Option(help="search or promotion; without it, the furthest there is.")] = None,
+) -> None:
+    """Print a study's best configuration as a training script of your own, or the best few as YAML."""
+    with open_door() as client:
+        typer.echo(client.export(name, form, rank, stage), nl=False)
+
+
+@app.command()
+def importances(name: Name) -> None:
+    """Show which parameters decided how good a trial became."""
+    with open_door() as client:
+        found = client.importances(name)
+    print_table(importances_table(found))
+    typer.echo(found.note or f"PED-ANOVA over {found.trials} COMPLETE trials", err=True)
+
+
+@app.command()
+def pareto(
+    name: Name,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many trials; the front comes first.")] = 20,
+) -> None:
+    """Show the trials that no other one beats on every axis: two objectives, or the one against the size of the net."""
+    with open_door() as client:
+        print_table(front_table(client.pareto(name, limit)))
 
 
 @app.command()

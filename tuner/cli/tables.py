@@ -13,8 +13,11 @@ from tuner.client.answers import (
     Best,
     Decision,
     Delivery,
+    Front,
+    Importances,
     Job,
     Model,
+    Predictions,
     Schedule,
     ScheduleRun,
     StudySummary,
@@ -100,6 +103,23 @@ def best_table(best: Best) -> Table:
     return table
 
 
+def importances_table(importances: Importances) -> Table:
+    table = _table("parameter", ">share")
+    for item in importances.items:
+        _add(table, item.parameter, f"{item.share:.1%}")
+    return table
+
+
+def front_table(front: Front) -> Table:
+    """A trial on the front has a star."""
+    table = _table("", ">trial", *(f">{axis.name}" for axis in front.axes), "configuration")
+    for item in front.items:
+        values = (NONE if value is None else f"{value:,.4g}" if value % 1 else f"{value:,.0f}" for value in item.values)
+        point = NONE if item.hyperparameters is None else in_words(item.hyperparameters)
+        _add(table, "*" if item.on_front else "", str(item.number), *values, point)
+    return table
+
+
 def differences_table(differences: Iterable[Difference]) -> Table:
     """Of a replay; numbers with all their digits."""
     table = _table("", "", ">recorded", ">replayed")
@@ -166,6 +186,15 @@ def audit_table(entries: Iterable[AuditEntry]) -> Table:
     for entry in entries:
         at = entry.at[:19].replace("T", " ")
         _add(table, at, entry.who, entry.method, entry.path, str(entry.status), entry.location or NONE)
+    return table
+
+
+def predictions_table(predictions: Predictions) -> Table:
+    """The classes of one picture, the likeliest first."""
+    table = _table("class", ">probability")
+    [probabilities] = predictions.probabilities
+    for label in sorted(range(len(probabilities)), key=lambda label: -probabilities[label]):
+        _add(table, str(label), f"{probabilities[label]:.4f}")
     return table
 
 

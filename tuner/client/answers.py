@@ -157,6 +157,44 @@ class Best(Answer):
     items: tuple[BestConfiguration, ...]
 
 
+class Importance(Answer):
+    parameter: str
+    share: float
+
+
+class Importances(Answer):
+    """`note` says why there are none."""
+
+    trials: int
+    items: tuple[Importance, ...]
+    note: str | None
+
+
+class FrontAxis(Answer):
+    name: str
+    direction: str
+
+
+class FrontTrial(Answer):
+    number: int
+    values: tuple[float | None, ...]
+    on_front: bool
+    hyperparameters: Configuration | None
+
+
+class Front(Answer):
+    axes: tuple[FrontAxis, ...]
+    trials: int
+    items: tuple[FrontTrial, ...]
+
+
+class Predictions(Answer):
+    """An entry for each image."""
+
+    labels: tuple[int, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+
 class ModelMetrics(Answer):
     validation_accuracy: float
     test_accuracy: float | None

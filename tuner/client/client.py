@@ -18,10 +18,13 @@ from tuner.client.answers import (
     CreatedToken,
     Decision,
     Delivery,
+    Front,
+    Importances,
     Job,
     LogEntry,
     Model,
     Page,
+    Predictions,
     Schedule,
     ScheduleRun,
     ShouldStop,
@@ -127,6 +130,17 @@ class Client:
         """Without `stage`, of the furthest stage that the study has reached."""
         return self._call(Best, "GET", f"{_study(name)}/best", params=_given(k=k, stage=stage))
 
+    def export(self, name: str, form: str, rank: int = 1, stage: str | None = None) -> str:
+        """The best configurations as `yaml`, or that of the rank as a `torch` or `keras` script."""
+        params = _given(format=form, rank=rank, stage=stage)
+        return self._send("GET", f"{_study(name)}/best", params=params).text
+
+    def importances(self, name: str) -> Importances:
+        return self._call(Importances, "GET", f"{_study(name)}/importances")
+
+    def pareto(self, name: str, limit: int = 100) -> Front:
+        return self._call(Front, "GET", f"{_study(name)}/pareto", params={"limit": limit})
+
     def delete(self, name: str) -> None:
         """The study can be restored until it is purged."""
         self._send("DELETE", _study(name))
@@ -219,6 +233,10 @@ class Client:
     def download(self, model_id: str, to: Path) -> None:
         """Write the model's zip archive (weights, configuration, card) to the file `to`."""
         to.write_bytes(self._send("GET", f"/v1/models/{quote(model_id, safe='')}/download").content)
+
+    def predict(self, model_id: str, png: bytes) -> Predictions:
+        path, headers = f"/v1/models/{quote(model_id, safe='')}/predict", {"Content-Type": "image/png"}
+        return self._call(Predictions, "POST", path, content=png, headers=headers)
 
     def create_token(self, name: str, role: str, expires_days: float | None = None) -> CreatedToken:
         """The answer's `token` is the secret; nobody can ask for it again."""
