@@ -123,8 +123,13 @@ _SHAPES = {"fixed", "range", "choice", "literal['auto']", "float"}
 """Names of the alternatives of a dimension, which pydantic puts into an error's path; no field is called so."""
 
 
+_KINDS = {"mlp", "external", "search", "promote"}
+"""Names of the alternatives of a body, which stand right behind `body`."""
+
+
 def _path(loc: tuple[int | str, ...]) -> list[int | str]:
-    return [part for part in loc if part not in _SHAPES]
+    alternative = loc[:1] == ("body",) and len(loc) > 1 and loc[1] in _KINDS
+    return [part for part in (("body", *loc[2:]) if alternative else loc) if part not in _SHAPES]
 
 
 def _message(error: dict[str, Any]) -> str:

@@ -232,7 +232,7 @@ def test_many_hands_enqueue_into_a_running_study(
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
         tiny = {"train": 200, "validation": 100, "epochs": 1}
-        service.post("a", subset=tiny, budget={"n_trials": 40}, sampler={"kind": "random"})
+        service.post("a", subset=tiny, budget={"n_trials": 30}, sampler={"kind": "random"})
         wait_until(lambda: service.status("a")["trials"]["total"] >= 2, "the search has begun")
         numbers: dict[int, int] = {}
 
@@ -250,7 +250,7 @@ def test_many_hands_enqueue_into_a_running_study(
             thread.join()
         assert service.finish("a")["state"] == "succeeded"
         found = service.trials("a")
-    assert [trial["number"] for trial in found] == list(range(40))
+    assert [trial["number"] for trial in found] == list(range(30))
     assert len(numbers) > 8
     widths = {trial["number"]: trial["hyperparameters"]["width"] for trial in found}
     assert {number: widths[number] for number in numbers} == numbers
