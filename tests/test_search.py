@@ -1,6 +1,7 @@
 """Whole jobs: the real app, the real runner, real workers, real digits, a real SQLite file."""
 
 import io
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 from tests.conftest import connect, running, wait_until
+from tests.receiver import SECRET, receiving
+from tuner.cli import main
 from tuner.data import catalogue
 from tuner.nets.weights import from_bytes
 from tuner.settings import Settings
@@ -67,7 +70,10 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("service"), parallel=2)
+    folder = tmp_path_factory.mktemp("service")
+    secret = folder / "webhook-secret.txt"
+    secret.write_text(SECRET)
+    settings = Settings(data_dir=folder, parallel=2, webhook_hosts="127.0.0.1", webhook_secret_file=secret)
     with connect(settings) as api, running(settings):
         yield Service(settings, api)
 
@@ -92,6 +98,30 @@ def test_a_search_ends_with_exactly_its_trials(service: Service) -> None:
     assert all(trial.params and trial.intermediate_values for trial in stock.trials)
     storage.remove_session()
     storage.engine.dispose()
+
+
+def test_the_end_of_a_study_is_told_by_webhook(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message of its job's end names state, reason and best; the service shows it and sends it again."""
+    with receiving() as receiver:
+        status = service.finished("told", webhook=receiver.url, budget={"n_trials": 2})
+        wait_until(lambda: bool(receiver.got), "the webhook", 10)
+        [(message_id, message)] = receiver.messages()
+        data, job = message["data"], status["job"]
+        assert (message["type"], data["stop_reason"]) == ("job.succeeded", "n_trials")
+        assert (data["job"], data["finished_at"]) == (job["id"], job["finished_at"])
+        assert data["best"] | status["best"] == data["best"]
+        path = "/v1/studies/told/deliveries"
+        wait_until(lambda: service.get(path)["items"][0]["state"] == "delivered", "its delivery", 10)
+        again = service.api.post(f"{path}/{message_id}/send-again")
+        assert (again.status_code, again.json()["state"]) == (202, "pending")
+        wait_until(lambda: len(receiver.messages()) == 2, "the webhook again", 10)
+    monkeypatch.setenv("TUNER_DATA_DIR", str(service.settings.data_dir))
+    monkeypatch.setattr(sys, "argv", ["tuner", "study", "deliveries", "told"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"{message_id}  job.succeeded" in capsys.readouterr().out
 
 
 def test_a_default_outside_the_space_runs_as_a_baseline(service: Service) -> None:

@@ -2,11 +2,9 @@
 
 import json
 import multiprocessing
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,9 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from standardwebhooks import Webhook
 
-from tests.conftest import connect, running, wait_until
-from tests.serving import TINY, tuner
-from tuner.cli import main
+from tests.conftest import wait_until
+from tests.receiver import SECRET, receiving
+from tests.serving import tuner
 from tuner.errors import InvalidInput
 from tuner.runner.postman import LAST_SECONDS, POLL_SECONDS, Postman
 from tuner.settings import Settings
@@ -28,55 +26,7 @@ from tuner.store.database import open_database, reading, writing
 from tuner.store.deliveries import Delivery
 from tuner.webhooks import WebhookRules, sign
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_" + "b2xkZXIgc2VjcmV0IG9mIHRoZSBzYW1lIG9wZXJhdG9y"
-
-
-class Receiver:
-    """Answers as told, 200 when nothing is left to answer, and keeps what came; `hold` makes it slow."""
-
-    def __init__(self, *answers: int) -> None:
-        self.answers, self.got = list(answers), list[tuple[dict[str, str], str]]()
-        self.go_on = threading.Event()
-        self.go_on.set()
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                receiver.got.append((dict(self.headers.items()), body))
-                receiver.go_on.wait(30)
-                self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-
-    def messages(self, secret: str = SECRET) -> list[tuple[str, Any]]:
-        """Id and content of what came, each with a valid signature."""
-        return [(headers["webhook-id"], Webhook(secret).verify(body, headers)) for headers, body in self.got]
-
-
-@pytest.fixture
-def listening() -> Iterator[Callable[..., Receiver]]:
-    """Makes receivers, which end with the test."""
-    receivers: list[Receiver] = []
-
-    def listen(*answers: int) -> Receiver:
-        receiver = Receiver(*answers)
-        receivers.append(receiver)
-        threading.Thread(target=receiver.server.serve_forever, args=(0.05,), daemon=True).start()
-        return receiver
-
-    yield listen
-    for receiver in receivers:
-        receiver.go_on.set()
-        receiver.server.shutdown()
-        receiver.server.server_close()
 
 
 def rules(folder: Path, hosts: str = "127.0.0.1", *secrets: str) -> Settings:
@@ -130,35 +80,33 @@ def test_the_signature_is_the_schemes() -> None:
     assert len(signed) == 2
 
 
-def test_the_end_of_a_job_is_told_once_it_is_true(
-    engine: Engine, listening: Callable[..., Receiver], tmp_path: Path
-) -> None:
+def test_the_end_of_a_job_is_told_once_it_is_true(engine: Engine, tmp_path: Path) -> None:
     """What is rolled back is not told. What happened is told, signed with each secret, under an id, and then shown as
     delivered; an event that was not asked for is not told."""
-    receiver = listening()
-    with engine.connect() as connection, connection.begin() as transaction:
-        cancel_new_study(connection, receiver.url)
-        transaction.rollback()
-    study_id = cancelled(engine, receiver.url)
-    with carrying(engine, rules(tmp_path, "localhost, 127.0.0.1", SECRET, OTHER_SECRET)):
-        delivery = settled(engine, study_id)
-    assert (delivery.state, delivery.attempts, delivery.last_error) == ("delivered", 1, None)
-    [(message_id, message)] = receiver.messages()
-    assert receiver.messages(OTHER_SECRET) == [(message_id, message)]
-    assert message_id == delivery.id
-    assert (message["type"], message["timestamp"]) == ("job.cancelled", delivery.created_at)
-    assert message["data"] | {"study": "told", "state": "cancelled", "stop_reason": "cancelled"} == message["data"]
-    assert (message["data"]["best"], message["data"]["promoted"]) == (None, None)
+    with receiving() as receiver:
+        with engine.connect() as connection, connection.begin() as transaction:
+            cancel_new_study(connection, receiver.url)
+            transaction.rollback()
+        study_id = cancelled(engine, receiver.url)
+        with carrying(engine, rules(tmp_path, "localhost, 127.0.0.1", SECRET, OTHER_SECRET)):
+            delivery = settled(engine, study_id)
+        assert (delivery.state, delivery.attempts, delivery.last_error) == ("delivered", 1, None)
+        [(message_id, message)] = receiver.messages()
+        assert receiver.messages(OTHER_SECRET) == [(message_id, message)]
+        assert message_id == delivery.id
+        assert (message["type"], message["timestamp"]) == ("job.cancelled", delivery.created_at)
+        assert message["data"] | {"study": "told", "state": "cancelled", "stop_reason": "cancelled"} == message["data"]
+        assert (message["data"]["best"], message["data"]["promoted"]) == (None, None)
 
 
-def test_it_is_sent_again_until_it_arrives(engine: Engine, listening: Callable[..., Receiver], tmp_path: Path) -> None:
+def test_it_is_sent_again_until_it_arrives(engine: Engine, tmp_path: Path) -> None:
     """After an error of the receiver and a redirect, which is not followed, the same message comes again under its id."""
-    receiver = listening(500, 302)
-    study_id = cancelled(engine, receiver.url)
-    with carrying(engine, rules(tmp_path), pauses=(0.01, 0.01)):
-        delivery = settled(engine, study_id)
-    assert (delivery.state, delivery.attempts) == ("delivered", 3)
-    assert receiver.messages() == 3 * [(delivery.id, json.loads(delivery.body))]
+    with receiving(500, 302) as receiver:
+        study_id = cancelled(engine, receiver.url)
+        with carrying(engine, rules(tmp_path), pauses=(0.01, 0.01)):
+            delivery = settled(engine, study_id)
+        assert (delivery.state, delivery.attempts) == ("delivered", 3)
+        assert receiver.messages() == 3 * [(delivery.id, json.loads(delivery.body))]
 
 
 @pytest.mark.parametrize(
@@ -176,15 +124,14 @@ def test_it_is_given_up(
     error: str,
     tmp_path: Path,
     sqlite: Engine,
-    listening: Callable[..., Receiver],
 ) -> None:
     """When the receiver wants no more, when the attempts are used up, or when its host is allowed no more."""
-    receiver = listening(*answers)
-    study_id = cancelled(sqlite, receiver.url)
-    with carrying(sqlite, rules(tmp_path, hosts), pauses=(0.01,)):
-        delivery = settled(sqlite, study_id)
-    assert (delivery.state, delivery.attempts, delivery.last_error) == ("given_up", attempts, error)
-    assert len(receiver.got) == len(answers)
+    with receiving(*answers) as receiver:
+        study_id = cancelled(sqlite, receiver.url)
+        with carrying(sqlite, rules(tmp_path, hosts), pauses=(0.01,)):
+            delivery = settled(sqlite, study_id)
+        assert (delivery.state, delivery.attempts, delivery.last_error) == ("given_up", attempts, error)
+        assert len(receiver.got) == len(answers)
 
 
 def carry_until_killed(settings: Settings) -> None:
@@ -192,56 +139,27 @@ def carry_until_killed(settings: Settings) -> None:
     Postman(engine, WebhookRules(settings), threading.Event(), timeout_seconds=0.5).work()
 
 
-def test_a_killed_postman_loses_nothing(tmp_path: Path, sqlite: Engine, listening: Callable[..., Receiver]) -> None:
+def test_a_killed_postman_loses_nothing(tmp_path: Path, sqlite: Engine) -> None:
     """A process that is killed with -9 while it waits for the receiver leaves the delivery pending; when its claim has run out
     the next one sends the same message. One that is asked to end does not wait for the receiver either."""
-    receiver = listening()
-    receiver.go_on.clear()
-    settings = rules(tmp_path)
-    study_id = cancelled(sqlite, receiver.url)
-    process = multiprocessing.get_context("spawn").Process(target=carry_until_killed, args=(settings,))
-    process.start()
-    wait_until(lambda: len(receiver.got) == 1, "the first attempt", 20)
-    process.kill()
-    process.join()
-    assert delivery_of(sqlite, study_id).state == "pending"
-    with carrying(sqlite, settings):
-        wait_until(lambda: len(receiver.got) == 2, "the second attempt", 10)
-    assert delivery_of(sqlite, study_id).last_error == "the runner ended during the attempt"
-    receiver.go_on.set()
-    with carrying(sqlite, settings):
-        delivery = settled(sqlite, study_id)
-    assert (delivery.state, delivery.attempts) == ("delivered", 3)
-    assert receiver.messages() == 3 * [(delivery.id, json.loads(delivery.body))]
-
-
-def test_a_whole_study_is_told_of(
-    tmp_path: Path,
-    listening: Callable[..., Receiver],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Through REST and a real runner: the message of the job's end names state, reason and best, and the service shows it."""
-    receiver = listening()
-    settings = rules(tmp_path)
-    with connect(settings) as api, running(settings):
-        assert api.post("/v1/studies", json={**TINY, "webhook": receiver.url}).status_code == 202
-        wait_until(lambda: bool(receiver.got), "the webhook", 60)
-        [(message_id, message)] = receiver.messages()
-        status = api.get("/v1/studies/tiny").json()
-        assert (message["type"], message["data"]["stop_reason"]) == ("job.succeeded", "n_trials")
-        assert message["data"]["best"] | status["best"] == message["data"]["best"]
-        assert (message["data"]["job"], message["data"]["finished_at"]) == (status["job"]["id"], status["finished_at"])
-        path = "/v1/studies/tiny/deliveries"
-        wait_until(lambda: api.get(path).json()["items"][0]["state"] == "delivered", "its delivery", 10)
-        again = api.post(f"{path}/{message_id}/send-again")
-        assert (again.status_code, again.json()["state"]) == (202, "pending")
-        wait_until(lambda: len(receiver.got) == 2, "the webhook again", 10)
-    monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr(sys, "argv", ["tuner", "study", "deliveries", "tiny"])
-    with pytest.raises(SystemExit):
-        main()
-    assert f"{message_id}  job.succeeded" in capsys.readouterr().out
+    with receiving() as receiver:
+        receiver.go_on.clear()
+        settings = rules(tmp_path)
+        study_id = cancelled(sqlite, receiver.url)
+        process = multiprocessing.get_context("spawn").Process(target=carry_until_killed, args=(settings,))
+        process.start()
+        wait_until(lambda: len(receiver.got) == 1, "the first attempt", 20)
+        process.kill()
+        process.join()
+        assert delivery_of(sqlite, study_id).state == "pending"
+        with carrying(sqlite, settings):
+            wait_until(lambda: len(receiver.got) == 2, "the second attempt", 10)
+        assert delivery_of(sqlite, study_id).last_error == "the runner ended during the attempt"
+        receiver.go_on.set()
+        with carrying(sqlite, settings):
+            delivery = settled(sqlite, study_id)
+        assert (delivery.state, delivery.attempts) == ("delivered", 3)
+        assert receiver.messages() == 3 * [(delivery.id, json.loads(delivery.body))]
 
 
 @pytest.mark.parametrize(
