@@ -139,7 +139,7 @@ def _delete_some(engine: Engine, table: Table, key: Column[Any], study_id: int) 
 
 
 def _remove_files(engine: Engine, study_id: int, models_dir: Path) -> None:
-    """Before their rows: once a run's row is gone, its id, which names its files, may go to another run."""
+    """Before the rows that name them: a purge that is interrupted in between finds them again."""
     with reading(engine) as connection:
         model_ids = connection.execute(select(models.c.id).filter_by(study_id=study_id)).scalars().all()
         run_ids = connection.execute(select(runs.c.id).filter_by(study_id=study_id)).scalars().all()
