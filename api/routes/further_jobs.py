@@ -21,7 +21,11 @@ EXAMPLES: dict[str, Any] = {
 
 
 @router.post(
-    "", status_code=202, response_model=JobAnswer, responses=described(404, 409), summary="Queue further work on a study"
+    "",
+    status_code=202,
+    response_model=JobAnswer,
+    responses=described(404, 409),
+    summary="Queue further work on a study",
 )
 def post_job(
     name: StudyName, work: Annotated[Work, Body(openapi_examples=EXAMPLES)], response: Response, connection: Writing

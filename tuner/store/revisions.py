@@ -1,7 +1,7 @@
-"""The revision of a study: raised by whoever but its job changes its trials or queues work on it.
+"""The revision of a study: raised by whoever but its job changes its trials.
 
-Whoever is about to do so locks it first, and the study's job looks at it, under the same lock, before it starts a trial: no two
-of them take one trial number. A transaction that also changes a row of `tuner_jobs` does that before, as the job itself does:
+Whoever does so, or queues work on the study, locks it first; the study's job looks at it, under the same lock, before it starts a
+trial, so no two of them take one number. A transaction that also changes a row of `tuner_jobs` does that before, as the job does:
 in the other order the two could wait for one another.
 """
 
