@@ -16,7 +16,7 @@ class Ending(StrEnum):
     """How an attempt ended, and with its last attempt the trial, whose `reason` it is then.
 
     The trial runs again, under its number and with its hyperparameters and seed, after `killed` and `out_of_memory` by the kernel
-    (up to a cap), `lease_ended` (likewise), `paused`, `runner_ended` and `runner_lost`; not where it would end the same way again.
+    (up to a cap), `lease_ended` (likewise), `paused`, `runner_ended` and `runner_lost`; not where it would end so again.
     """
 
     COMPLETE = "complete"
