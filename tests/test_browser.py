@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -50,7 +51,8 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str]:
 
 @pytest.fixture(scope="module")
 def service(token: tuple[Settings, str]) -> Iterator[Service]:
-    with serving(token[0].data_dir, token=token[1]) as service:
+    """It listens on every address, which it may, since there is a token."""
+    with serving(token[0].data_dir, token=token[1], TUNER_HOST="0.0.0.0", TUNER_TRUSTED_PROXIES="127.0.0.1") as service:
         yield service
 
 
@@ -77,6 +79,14 @@ def complaints(chrome: webdriver.Chrome) -> list[str]:
 def keep_picture(chrome: webdriver.Chrome, name: str) -> None:
     if folder := os.environ.get("TUNER_SCREENSHOTS"):
         chrome.save_screenshot(f"{folder}/{name}.png")
+
+
+def test_an_open_address_and_a_proxy(service: Service) -> None:
+    """With a token in the database alone the service starts on an open address and watches its own API; nobody else comes in
+    without one. A proxy that the settings name is believed to have been asked by https."""
+    answer = httpx.get(f"{service.url}/readyz", headers={"X-Forwarded-Proto": "https"}, verify=False)
+    assert answer.status_code == 401
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 def test_the_documentation_needs_no_other_site(browser: webdriver.Chrome, service: Service) -> None:

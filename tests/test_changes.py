@@ -65,12 +65,12 @@ def test_a_refused_request_leaves_its_key_free(service: httpx.Client) -> None:
     assert service.post(STUDIES, json={"name": "a"}, headers=KEY).status_code == 202
 
 
-@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "a\tb"])
-def test_a_key_has_a_form(key: str, api: httpx.Client) -> None:
+def test_a_key_has_a_form(api: httpx.Client) -> None:
     """1 to 255 visible ASCII characters; else 422 says so, and nothing is made."""
-    answer = api.post(STUDIES, json={"name": "a"}, headers={"Idempotency-Key": key})
-    assert answer.status_code == 422
-    assert "Idempotency-Key" in answer.json()["detail"]
+    for key in ("", "two words", "x" * 256, "a\tb"):
+        answer = api.post(STUDIES, json={"name": "a"}, headers={"Idempotency-Key": key})
+        assert answer.status_code == 422
+        assert "Idempotency-Key" in answer.json()["detail"]
     assert api.get(STUDIES).json()["items"] == []
 
 
