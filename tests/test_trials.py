@@ -175,3 +175,18 @@ def test_pages_hold_every_trial_once(engine: Engine, sort: trial_pages.Sort) -> 
         "-value": [4, 0, 1, 2, 3],
     }
     assert [t.number for t in found] == expected[sort]
+
+
+def test_an_id_is_not_given_again_after_a_stock_delete(engine: Engine) -> None:
+    """Stock Optuna deletes the newest study, whose rows of ours stay; the next study posted here gets another id."""
+    with writing(engine) as connection:
+        studies.create_study(connection, StudySpec(name="first"), [], 1)
+    storage = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
+    optuna.delete_study(study_name="first", storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
+    with writing(engine) as connection:
+        studies.create_study(connection, StudySpec(name="second"), [], 1)
+        found = studies.find_study(connection, "second")
+    assert found is not None
+    assert found.id == 2

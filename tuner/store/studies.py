@@ -59,7 +59,9 @@ def create_study(
     """Write the study and its first job, queued; answers the job's id. Raises Conflict where the name is taken."""
     try:
         directions = [StudyDirection[direction.upper()] for direction in spec.directions()]
-        study_id = trials.create_study(connection, spec.name, directions)
+        # Our rows of a study that stock Optuna has deleted are still there, and its id is theirs.
+        above = connection.execute(select(func.max(studies.c.study_id))).scalar_one() or 0
+        study_id = trials.create_study(connection, spec.name, directions, above)
     except IntegrityError as error:
         raise Conflict(f"a study's name must be free, but {spec.name!r} is taken") from error
     values = {

@@ -67,9 +67,13 @@ _distribution: Callable[[str], BaseDistribution] = lru_cache(maxsize=4096)(json_
 _IN_STATE = update(TRIALS).where(TRIALS.c.trial_id == bindparam("trial"), TRIALS.c.state == bindparam("state_before"))
 
 
-def create_study(connection: Connection, name: str, directions: Sequence[StudyDirection]) -> int:
-    """The new study's id. Raises IntegrityError where the name is taken."""
-    study_id: int = connection.execute(insert(STUDIES).values(study_name=name)).inserted_primary_key[0]  # type: ignore[index]
+def create_study(connection: Connection, name: str, directions: Sequence[StudyDirection], above: int = 0) -> int:
+    """The new study's id, more than `above`. Raises IntegrityError where the name is taken."""
+    values: dict[str, Any] = {"study_name": name}
+    newest = connection.execute(select(func.max(STUDIES.c.study_id))).scalar_one() or 0
+    if connection.dialect.name == "sqlite" and newest < above:  # it would give the id of a deleted study again
+        values["study_id"] = above + 1
+    study_id: int = connection.execute(insert(STUDIES).values(values)).inserted_primary_key[0]  # type: ignore[index]
     rows = [{"study_id": study_id, "direction": d, "objective": i} for i, d in enumerate(directions)]
     connection.execute(insert(DIRECTIONS), rows)
     return study_id
