@@ -1,8 +1,10 @@
 """What must hold in the database when all work has come to its end. Plain SQL: it shares nothing with the code that it judges."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Connection, text
 
@@ -43,6 +45,18 @@ RULES = (
         GROUP BY study_name, data ->> 'number' HAVING count(*) > 1""",
     ),
     Rule(
+        "twice",
+        "epoch {epoch} of trial {number} of {study}, which {attempts} attempts trained, is logged {found} times",
+        """SELECT study_name AS study, number, epoch, attempts, found FROM (
+            SELECT study_id, trial_id, number, count(*) AS attempts FROM trials
+            JOIN (SELECT trial_id FROM tuner_attempts) AS started USING (trial_id) GROUP BY study_id, trial_id, number
+        ) AS begun JOIN (
+            SELECT study_id, CAST(data ->> 'number' AS INTEGER) AS number, data ->> 'epoch' AS epoch, count(*) AS found
+            FROM tuner_events WHERE kind = 'epoch' AND data ->> 'number' IS NOT NULL
+            GROUP BY study_id, data ->> 'number', data ->> 'epoch'
+        ) AS logged USING (study_id, number) JOIN studies USING (study_id) WHERE found > attempts""",
+    ),
+    Rule(
         "running",
         "trial {number} of {study} is RUNNING",
         """SELECT study_name AS study, number FROM trials JOIN studies USING (study_id) WHERE trials.state = 'RUNNING'""",
@@ -73,6 +87,12 @@ RULES = (
         "job {job} of {study} is {state} ({reason}): {error}",
         """SELECT study_name AS study, id AS job, state, stop_reason AS reason, error
         FROM tuner_jobs JOIN studies USING (study_id) WHERE state NOT IN ('succeeded', 'cancelled')""",
+    ),
+    Rule(
+        "other",
+        "the sealed test set was opened for {study}, but no reading of it was kept",
+        """SELECT tuner_test_ledger.study_name AS study FROM tuner_test_ledger JOIN tuner_jobs USING (study_id)
+        WHERE state = 'succeeded' AND (reading IS NULL OR CAST(reading AS TEXT) = 'null')""",
     ),
     Rule(
         "fired",
@@ -111,11 +131,15 @@ BUDGETS = """
 """
 
 
-def audit(connection: Connection) -> Iterator[Finding]:
+MODELS = "SELECT study_name, id, sha256 FROM tuner_models JOIN studies USING (study_id)"
+
+
+def audit(connection: Connection, models_dir: Path) -> Iterator[Finding]:
     for rule in RULES:
         for row in connection.execute(text(rule.query)).mappings():
             yield Finding(rule.kind, rule.sentence.format(**row))
     yield from _budgets(connection)
+    yield from _models(connection, models_dir)
 
 
 def _budgets(connection: Connection) -> Iterator[Finding]:
@@ -125,3 +149,11 @@ def _budgets(connection: Connection) -> Iterator[Finding]:
         if finished != wanted:
             kind: Kind = "twice" if finished > wanted else "lost"
             yield Finding(kind, f"{study} must end with {wanted} finished trials, but has {finished}")
+
+
+def _models(connection: Connection, models_dir: Path) -> Iterator[Finding]:
+    """A model's file is there, and is the one that was tested."""
+    for study, model, sha256 in connection.execute(text(MODELS)):
+        file = models_dir / model / "weights.safetensors"
+        if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+            yield Finding("lost", f"the weights of model {model} of {study} are not in {file}, or others are")

@@ -119,7 +119,7 @@ class Site:
             self._watch.stop()
             self.record.look()
             with self.engine.connect() as connection:
-                for finding in [*self.record.findings(), *audit(connection)]:
+                for finding in [*self.record.findings(), *audit(connection, self.data_dir / "models")]:
                     self.find(finding.kind, finding.what)
             self.notes.append(f"{len(self.record)} trials")
 

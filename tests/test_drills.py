@@ -1,5 +1,6 @@
 """The drills' own eyes: a record and an audit that could not see a fault would find none."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from drills.record import Record, open_read_only
 from tuner.store import trials
 from tuner.store.clock import now
 from tuner.store.database import writing
-from tuner.store.tables import attempts, jobs, schedule_runs, schedules, studies
+from tuner.store.tables import attempts, events, jobs, schedule_runs, schedules, studies
 
 TRIALS = 3
 
@@ -58,7 +59,7 @@ def _told(number: int) -> dict[str, Any]:
 
 def _findings(engine: Engine, record: Record) -> list[Finding]:
     with engine.connect() as connection:
-        return [*record.findings(), *audit(connection)]
+        return [*record.findings(), *audit(connection, Path())]
 
 
 def test_finds_nothing_where_all_is_well(engine: Engine, record: Record) -> None:
@@ -103,6 +104,14 @@ def test_finds_a_trial_finished_by_two_attempts(engine: Engine, record: Record) 
     with writing(engine) as connection:
         trial_id, study_id = connection.execute(text("SELECT trial_id, study_id FROM trials WHERE number = 1")).one()
         _attempt(connection, trial_id, study_id)
+    assert [finding.kind for finding in _findings(engine, record)] == ["twice"]
+
+
+def test_finds_an_epoch_written_twice(engine: Engine, record: Record) -> None:
+    """One attempt logs an epoch once; so a second time is one too many."""
+    with writing(engine) as connection:
+        row = {"study_id": connection.execute(select(studies.c.study_id)).scalar_one(), "at": now(), "kind": "epoch"}
+        connection.execute(insert(events), [{**row, "data": {"number": n, "epoch": 1}} for n in (0, 1, 1)])
     assert [finding.kind for finding in _findings(engine, record)] == ["twice"]
 
 
