@@ -82,7 +82,7 @@ def test_a_question_makes_no_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("study list", "tiny   succeeded  search       4"),
+        ("study list --state succeeded", "tiny   succeeded  search       4"),
         ("study best tiny -k 1", "validation"),
         ("job list --state succeeded", "tiny   search  succeeded"),
         ("job show 1", "stopped by n_trials"),

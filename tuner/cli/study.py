@@ -26,10 +26,13 @@ Name = Annotated[str, typer.Argument(help="The study's name, or @ID of one that 
 
 
 @app.command("list")
-def list_studies(limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50) -> None:
+def list_studies(
+    state: Annotated[str | None, typer.Option(help="As of jobs; or foreign, made by other programs.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+) -> None:
     """List studies, the newest first."""
     with open_door() as client:
-        print_table(studies_table(islice(client.studies(), limit)))
+        print_table(studies_table(islice(client.studies(state), limit)))
 
 
 @app.command()

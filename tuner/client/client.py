@@ -90,8 +90,8 @@ class Client:
         body = spec.model_dump(mode="json") if isinstance(spec, StudySpec) else spec
         return self._call(StudyPosted, "POST", "/v1/studies", json=body)
 
-    def studies(self) -> Iterator[StudySummary]:
-        return self._pages(StudySummary, "/v1/studies")
+    def studies(self, state: str | None = None) -> Iterator[StudySummary]:
+        return self._pages(StudySummary, "/v1/studies", state=state)
 
     def study(self, name: str) -> StudyStatus:
         return self._call(StudyStatus, "GET", _study(name))
