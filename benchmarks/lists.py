@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.postgres_server import MISSING, find_pg_ctl, postgres_server
 from tuner.cli.children import serve_api
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
-from tuner.store import jobs, model_registry, runners
+from tuner.store import jobs, model_registry, runners, schedules
 from tuner.store import tables as ours
 from tuner.store import trials as theirs
 from tuner.store.clock import now
@@ -60,6 +61,7 @@ CALLS = (
     "/v1/studies/{giant}/trials/7",
     "/v1/studies/{giant}/best",
     "/v1/models",
+    "/metrics",
 )
 
 TRIAL_TABLES = (theirs.PARAMS, theirs.VALUES, theirs.REPORTS, theirs.USER_ATTRIBUTES, theirs.SYSTEM_ATTRIBUTES)
@@ -197,15 +199,15 @@ def in_process(engine: Engine) -> dict[str, Callable[[], object]]:
         with writing(engine) as connection:
             runners.beat(connection, "benchmark", 2)
 
-    def list_running() -> None:
+    def find_due() -> None:
         with reading(engine) as connection:
-            jobs.list_jobs(connection, jobs.JobState.RUNNING, None, 50)
+            schedules.due_ids(connection, datetime.now(UTC))
 
     return {
         "runner: jobs.running_jobs": lambda: jobs.running_jobs(engine),
         "runner: jobs.claim, nothing waits": lambda: jobs.claim(engine, "benchmark", []),
         "runner: runners.beat": beat,
-        "store: jobs.list_jobs, running": list_running,
+        "ticker: schedules.due_ids": find_due,
     }
 
 
