@@ -36,6 +36,7 @@ class Site:
         self.findings: list[Finding] = []
         self.notes: list[str] = []
         self.faults = 0
+        self._slowest_end = 0.0
         self.closing = ExitStack()
         """What is given back when the drill is over."""
         self._watch: Watch | None = None
@@ -65,7 +66,7 @@ class Site:
     def kill(self, service: Service) -> None:
         """kill -9 of the service's first process; nothing else of it may live on."""
         service.kill()
-        wait_until_gone([service])
+        self._slowest_end = max(self._slowest_end, wait_until_gone([service]))
         for left in service.sweep():
             self.find("orphan", f"{GONE_SECONDS:g} s after kill -9 of {service.name}: {left}")
 
@@ -122,17 +123,20 @@ class Site:
                 for finding in [*self.record.findings(), *audit(connection, self.data_dir / "models")]:
                     self.find(finding.kind, finding.what)
             self.notes.append(f"{len(self.record)} trials")
+        if self._slowest_end:
+            self.notes.append(f"all processes gone {self._slowest_end:.1f} s after kill -9 at the latest")
 
     def sweep(self) -> list[str]:
         """Nothing of the services is left; answers what had to be killed."""
         return [left for service in self.services for left in service.sweep()]
 
 
-def wait_until_gone(services: list[Service]) -> None:
-    """Returns when no process of the services is left, or GONE_SECONDS have passed."""
-    deadline = time.monotonic() + GONE_SECONDS
-    while any(service.processes() for service in services) and time.monotonic() < deadline:
-        time.sleep(0.05)
+def wait_until_gone(services: list[Service]) -> float:
+    """Returns when no process of the services is left, or GONE_SECONDS have passed; answers the seconds."""
+    began = time.monotonic()
+    while any(service.processes() for service in services) and time.monotonic() - began < GONE_SECONDS:
+        time.sleep(0.02)
+    return time.monotonic() - began
 
 
 def send_kill(process: psutil.Process) -> bool:

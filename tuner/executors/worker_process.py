@@ -50,7 +50,7 @@ class WorkerProcess:
         Returns once the fork server is up, which takes as long as the import of torch for the first worker.
         """
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", module])
+        context.set_forkserver_preload(["torch", module, "tuner.executors.fork_server"])
         ours, theirs = context.Pipe()
         process = context.Process(
             target=worker.main, args=(theirs, module, memory_mb), name="tuner-worker", daemon=True
