@@ -33,7 +33,7 @@ def clock_jumps(site: Site) -> None:
     services = [site.serve(f"clock-{i}", _faked(library, clock)) for i, clock in enumerate(clocks)]
     create(services[0], "often", studies.tiny("often-{date}", site.random), interval_seconds=4, overlap="queue")
     create(services[1], "minutely", studies.tiny("minutely-{date}", site.random), cron="* * * * *")
-    long = studies.long("beside", site.random, trials=8)
+    long = studies.long("beside", site.random, trials=2 if site.short else 8)
     services[0].post("/v1/studies", long)
     hours = [0, 0]
     for _ in range(3 if site.short else 16):

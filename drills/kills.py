@@ -87,6 +87,6 @@ def keep_busy(site: Site, service: Service, posted: list[Spec], at_once: int) ->
     """Post studies until `at_once` are unfinished."""
     for _ in range(at_once - len(site.unfinished(posted))):
         name, every_stage = f"study-{len(posted)}", len(posted) % 3 != 2
-        spec = studies.promoting(name, site.random) if every_stage else studies.searching(name, site.random)
+        spec = studies.promoting(name, site.random, epochs=2) if every_stage else studies.searching(name, site.random)
         service.post("/v1/studies", spec)
         posted.append(spec)

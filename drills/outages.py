@@ -55,7 +55,11 @@ def sqlite_locked(site: Site) -> None:
 def _post(site: Site, service: Service) -> list[Spec]:
     """One study with every stage, one search."""
     at = site.faults
-    posted = [studies.promoting(f"staged-{at}", site.random), studies.searching(f"search-{at}", site.random, trials=60)]
+    trials = 16 if site.short else 60
+    posted = [
+        studies.promoting(f"staged-{at}", site.random, epochs=1 if site.short else 3),
+        studies.searching(f"search-{at}", site.random, trials=trials),
+    ]
     for spec in posted:
         service.post("/v1/studies", spec)
     return posted

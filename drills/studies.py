@@ -15,7 +15,7 @@ SPACE: dict[str, Any] = {
 }
 
 
-def searching(name: str, random: Random, *, trials: int = 30, parallel: int | None = None) -> Spec:
+def searching(name: str, random: Random, *, trials: int = 24, parallel: int | None = None) -> Spec:
     """A search of some 0.3 s a trial, with pruning."""
     return {
         "name": name,
@@ -27,7 +27,7 @@ def searching(name: str, random: Random, *, trials: int = 30, parallel: int | No
     }
 
 
-def promoting(name: str, random: Random, *, trials: int = 10, epochs: int = 3) -> Spec:
+def promoting(name: str, random: Random, *, trials: int = 8, epochs: int = 3) -> Spec:
     """All stages: search, rung, promotion, verdict. With one worker, so that the whole study has one right outcome."""
     promotion = {"top_k": 2, "epochs": epochs}
     return {**searching(name, random, trials=trials, parallel=1), "promotion": promotion}
