@@ -101,8 +101,11 @@ def _version(connection: Connection, study: Study) -> tuple[Any, ...]:
 
 
 def _sample(connection: Connection, study: Study, kind: str) -> list[FrozenTrial]:
-    states = [TrialState.COMPLETE, *([TrialState.PRUNED] if kind == "curves" else [])]
-    return trial_samples.sample(connection, study, states, figures.LIMITS[kind])
+    limit = figures.LIMITS[kind]
+    if kind != "curves":
+        return trial_samples.sample(connection, study, [TrialState.COMPLETE], limit)
+    found = trial_samples.sample(connection, study, [TrialState.COMPLETE, TrialState.PRUNED], limit)
+    return [trial for trial in found if trial.intermediate_values]
 
 
 def _importances(found: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> ImportancesAnswer:
@@ -119,7 +122,8 @@ def _draw(connection: Connection, study: Study, kind: str, params: tuple[str, ..
     names = _names(connection, study, directions)
     least = MIN_TRIALS if kind in ("importances", "contour") else 1
     if len(found) < least:
-        figure = figures.nothing(f"at least {least} COMPLETE trials are needed, but there are {len(found)}")
+        what = "trials with a curve" if kind == "curves" else "COMPLETE trials"
+        figure = figures.nothing(f"at least {least} {what} are needed, but there are {len(found)}")
     else:
         axes = axes_of(found, names, directions) if kind == "pareto" else []
         subject = figures.Subject(tuple(found), tuple(directions), names[0], params, tuple(axes))
