@@ -72,9 +72,9 @@ class TimedJob(RunningJob):
 
     seconds = 0.0
 
-    def write(self, change: Callable[[Connection], T]) -> T:
+    def write(self, change: Callable[[Connection], T], **values: Any) -> T:
         began = time.perf_counter()
-        answer = super().write(change)
+        answer = super().write(change, **values)
         self.seconds += time.perf_counter() - began
         return answer
 

@@ -35,6 +35,7 @@ def stock(url: str, sampler: optuna.samplers.BaseSampler) -> None:
         trial.set_user_attr("seed", 7)
         for epoch, value in enumerate(reports, start=1):
             trial.report(value, epoch)
+        trial.set_user_attr("seconds", 0.5)
         study.tell(trial, reports[-1] if state is TrialState.COMPLETE else None, state=state)
     storage.engine.dispose()
 
@@ -52,12 +53,14 @@ def ours(engine: Engine) -> int:
             asked = view.ask()
             assert asked is not None
             view.annotate(asked.number, {"seed": 7})
-            trial_id = trials.start_trial(connection, study.id, view.trial(asked.number))
+            written = view.trial(asked.number)
+            trial_id = trials.start_trial(connection, study.id, written)
             for epoch, value in enumerate(reports, start=1):
                 view.report(asked.number, epoch, value)
                 trials.add_reports(connection, [(trial_id, epoch, value)])
             final = reports[-1] if state is TrialState.COMPLETE else None
-            assert trials.finish_trial(connection, trial_id, view.tell(asked.number, state, final))
+            ended = view.tell(asked.number, state, final, seconds=0.5)
+            assert trials.finish_trial(connection, trial_id, ended, written)
     return study.id
 
 
@@ -123,6 +126,26 @@ def _without_nan(trial: FrozenTrial) -> dict[str, Any]:
     """NaN does not equal itself."""
     values = {step: None if math.isnan(v) else v for step, v in trial.intermediate_values.items()}
     return {**vars(trial), "_intermediate_values": None, "intermediate_values": values}
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_trial_ends_with_its_attributes_of_then(engine: Engine, all_of_them: bool) -> None:
+    """What it has gained since it was written is added, what has changed is replaced, what it has lost is gone."""
+    view = View(StudySpec(name="a"), [], {})
+    with writing(engine) as connection:
+        study_id = trials.create_study(connection, "a", [optuna.study.StudyDirection.MAXIMIZE])
+        for changes in ({"gained": 1}, {"seed": 8}, {"seed": None}):
+            asked = view.ask()
+            assert asked is not None
+            view.annotate(asked.number, {"seed": 7})
+            written = view.trial(asked.number)
+            trial_id = trials.start_trial(connection, study_id, written)
+            ended = view.tell(asked.number, TrialState.COMPLETE, 0.5)
+            ended.user_attrs = {k: v for k, v in {**ended.user_attrs, **changes}.items() if v is not None}
+            assert trials.finish_trial(connection, trial_id, ended, None if all_of_them else written)
+            stored = trials.load_trial(connection, study_id, asked.number)
+            assert stored is not None
+            assert (stored.user_attrs, stored.system_attrs) == (ended.user_attrs, ended.system_attrs)
 
 
 def test_a_finished_trial_is_not_finished_again(engine: Engine) -> None:

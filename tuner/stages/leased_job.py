@@ -94,8 +94,9 @@ class LeasedJob(Generic[S]):
         limit = self.spec.budget.timeout_seconds
         return limit is not None and self.elapsed_seconds >= limit
 
-    def write(self, change: Callable[[Connection], T]) -> T:
-        """What `change` answers, after one transaction, guarded by the lease, of it and of what was kept for it.
+    def write(self, change: Callable[[Connection], T], **values: Any) -> T:
+        """What `change` answers, after one transaction, guarded by the lease, of it and of what was kept for it. `values` go into the
+        job's own row, which is written anyway.
 
         It is committed exactly once. `change` may be called again, on a new transaction, where the database could not be used:
         the job waits for it as long as it takes, since what its workers have found would be lost otherwise.
@@ -107,7 +108,7 @@ class LeasedJob(Generic[S]):
 
         def transact() -> None:
             with writing(self.engine) as connection:
-                if jobs.advance(connection, self.lease, self._heartbeat):
+                if jobs.advance(connection, self.lease, self._heartbeat, **values):
                     self._write_kept(connection)
                     answers.append(change(connection))
 
@@ -154,9 +155,7 @@ class LeasedJob(Generic[S]):
             raise JobInterrupted(None)
         if now - self._last_write >= WRITE_SECONDS:
             self._last_write = now
-            self.write(
-                lambda connection: jobs.report_progress(connection, self.lease, self.progress, self.elapsed_seconds)
-            )
+            self.write(lambda _connection: None, **jobs.progress_values(self.progress, self.elapsed_seconds))
         if now - self._last_control >= CONTROL_SECONDS:
             self._last_control = now
             self._look()

@@ -46,6 +46,8 @@ class _Running:
 
     number: int
     trial_id: int
+    written: FrozenTrial
+    """As it was started."""
     started: float = field(default_factory=time.monotonic)
     last: EpochRecord | None = None
     build: Build | None = None
@@ -155,7 +157,7 @@ class _Search:
             return True
         self._ids[number] = trial_id
         key = self._job.new_key(f"trial-{number}")
-        self._running[key] = _Running(number, trial_id)
+        self._running[key] = _Running(number, trial_id, self._view.trial(number))
         self._job.submit(trial_task(self._job.spec, self._job.dataset, point, seed, key))
         return True
 
@@ -247,7 +249,7 @@ class _Search:
 
         def end(connection: Connection) -> None:
             trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
-            if not trials.finish_trial(connection, running.trial_id, trial):
+            if not trials.finish_trial(connection, running.trial_id, trial, running.written):
                 raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
             attempts.close_attempt(connection, running.trial_id, outcome, detail, running.build)
             jobs.note_progress(connection, self._job.lease)

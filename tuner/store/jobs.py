@@ -233,14 +233,14 @@ _LEASED = _JOB.where(
 )
 
 
-def advance(connection: Connection, lease: Lease, heartbeat: int) -> bool:
-    """Move the owner's heartbeat on to `heartbeat`; every transaction of the job's begins so.
+def advance(connection: Connection, lease: Lease, heartbeat: int, **values: Any) -> bool:
+    """Move the owner's heartbeat on to `heartbeat`, `values` going into the same row; every transaction of the job's begins so.
 
     False where it stands there already: this very transaction was committed before, and only its confirmation was lost. Raises
     LeaseLost where another runner owns the job.
     """
     which = {"job": lease.job_id, "fence_now": lease.fence, "heartbeat_before": heartbeat - 1}
-    if connection.execute(_LEASED, {**which, "heartbeat": heartbeat}).rowcount == 1:
+    if connection.execute(_LEASED, {**which, "heartbeat": heartbeat, **values}).rowcount == 1:
         return True
     mine = (jobs.c.id == lease.job_id) & (jobs.c.fence == lease.fence) & (jobs.c.heartbeat == heartbeat)
     if connection.execute(select(jobs.c.id).where(mine)).one_or_none() is not None:
@@ -254,14 +254,18 @@ def note_progress(connection: Connection, lease: Lease) -> None:
 
 
 def report_progress(connection: Connection, lease: Lease, progress: Progress, elapsed_seconds: float) -> None:
-    values = {
+    connection.execute(_JOB, {"job": lease.job_id, **progress_values(progress, elapsed_seconds)})
+
+
+def progress_values(progress: Progress, elapsed_seconds: float) -> dict[str, Any]:
+    """For the job's row."""
+    return {
         "stage": progress.stage,
         "progress_done": progress.done,
         "progress_total": progress.total,
         "eta_seconds": progress.eta_seconds,
         "elapsed_seconds": elapsed_seconds,
     }
-    connection.execute(_JOB, {"job": lease.job_id, **values})
 
 
 def close_search(connection: Connection, lease: Lease) -> None:

@@ -119,8 +119,9 @@ def add_reports(connection: Connection, reports: Iterable[tuple[int, int, float]
     _insert(connection, REPORTS, rows)
 
 
-def finish_trial(connection: Connection, trial_id: int, trial: FrozenTrial) -> bool:
-    """Write a RUNNING trial's end: state, values, attributes; False where it is not RUNNING any more."""
+def finish_trial(connection: Connection, trial_id: int, trial: FrozenTrial, written: FrozenTrial | None = None) -> bool:
+    """Write a RUNNING trial's end: state, values, and what of its attributes has changed since it was `written` (None: all of them);
+    False where it is not RUNNING any more."""
     if not _leave(connection, trial_id, TrialState.RUNNING, state=trial.state, datetime_complete=optuna_now()):
         return False
     rows = []
@@ -128,7 +129,7 @@ def finish_trial(connection: Connection, trial_id: int, trial: FrozenTrial) -> b
         stored, kind = _stored_value(value)
         rows.append({"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind})
     _insert(connection, VALUES, rows)
-    _replace_attributes(connection, trial_id, trial)
+    _replace_attributes(connection, trial_id, trial, written)
     return True
 
 
@@ -320,10 +321,17 @@ def _attribute_rows(trial_id: int, attributes: Mapping[str, Any]) -> list[dict[s
     return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
 
 
-def _replace_attributes(connection: Connection, trial_id: int, trial: FrozenTrial) -> None:
-    for table, attributes in ((USER_ATTRIBUTES, trial.user_attrs), (SYSTEM_ATTRIBUTES, trial.system_attrs)):
-        connection.execute(_all_of(table), {"trial": trial_id})
-        _insert(connection, table, _attribute_rows(trial_id, attributes))
+def _replace_attributes(
+    connection: Connection, trial_id: int, trial: FrozenTrial, written: FrozenTrial | None = None
+) -> None:
+    before = (None, None) if written is None else (written.user_attrs, written.system_attrs)
+    after = (trial.user_attrs, trial.system_attrs)
+    for table, old, new in zip((USER_ATTRIBUTES, SYSTEM_ATTRIBUTES), before, after, strict=True):
+        if old is not None and old.items() <= new.items():
+            _insert(connection, table, _attribute_rows(trial_id, {key: new[key] for key in new if key not in old}))
+        else:
+            connection.execute(_all_of(table), {"trial": trial_id})
+            _insert(connection, table, _attribute_rows(trial_id, new))
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
