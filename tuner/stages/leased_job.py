@@ -95,8 +95,8 @@ class LeasedJob(Generic[S]):
         return limit is not None and self.elapsed_seconds >= limit
 
     def write(self, change: Callable[[Connection], T], **values: Any) -> T:
-        """What `change` answers, after one transaction, guarded by the lease, of it and of what was kept for it. `values` go into the
-        job's own row, which is written anyway.
+        """What `change` answers, after one transaction, guarded by the lease, of it and of what was kept for it. `values` go into
+        the job's own row, which is written anyway.
 
         It is committed exactly once. `change` may be called again, on a new transaction, where the database could not be used:
         the job waits for it as long as it takes, since what its workers have found would be lost otherwise.

@@ -120,7 +120,7 @@ def add_reports(connection: Connection, reports: Iterable[tuple[int, int, float]
 
 
 def finish_trial(connection: Connection, trial_id: int, trial: FrozenTrial, written: FrozenTrial | None = None) -> bool:
-    """Write a RUNNING trial's end: state, values, and what of its attributes has changed since it was `written` (None: all of them);
+    """Write a RUNNING trial's end: state, values, and what of its attributes has changed since it was `written` (None: all);
     False where it is not RUNNING any more."""
     if not _leave(connection, trial_id, TrialState.RUNNING, state=trial.state, datetime_complete=optuna_now()):
         return False
