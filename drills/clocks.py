@@ -24,8 +24,10 @@ RETAKEN = """
 
 
 def clock_jumps(site: Site) -> None:
-    """Two services on one PostgreSQL, each with a clock of its own; in the short form one, on SQLite. No lease is lost by a jump, no
-    due time fires twice."""
+    """Two services on one PostgreSQL, each with a clock of its own; in the short form one, on SQLite.
+
+    No lease is lost by a jump, no due time fires twice.
+    """
     library = _libfaketime()
     if not site.short:
         use_postgres(site)
