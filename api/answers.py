@@ -180,6 +180,7 @@ class BestConfiguration(BaseModel):
     hyperparameters: Configuration
     parameters: int | None
     seed: int | None
+    epochs: int | None = Field(description="that it was trained for at this stage; null of an outside study")
     model: str | None = Field(description="the id of the model that was kept of it")
     test_accuracy: float | None = Field(description="on the sealed test set; null where it was not among those tested")
 

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import Connection
-
 from api.answers import BestConfiguration
 from tuner.data.catalogue import Dataset, describe
 from tuner.data.splits import part_sizes, search_slices
@@ -12,18 +10,16 @@ from tuner.errors import InvalidInput
 from tuner.exports.recipe import Images, Origin, Recipe
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import StudySpec
-from tuner.store import curves, runs
 from tuner.store.studies import Study
 
 Stage = Literal["search", "promotion"]
 
 
-def recipe_of(
-    connection: Connection, study: Study, stage: Stage, configuration: BestConfiguration, datasets_dir: Path
-) -> Recipe:
+def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, datasets_dir: Path) -> Recipe:
     """Raises InvalidInput for a study whose trials are not nets of ours."""
     point, spec = configuration.hyperparameters, study.spec
-    if not isinstance(spec, StudySpec) or not isinstance(point, Hyperparameters) or configuration.seed is None:
+    seed, epochs = configuration.seed, configuration.epochs
+    if not isinstance(spec, StudySpec) or not isinstance(point, Hyperparameters) or seed is None or epochs is None:
         raise InvalidInput(
             f"a script can be written of a net of ours, but {study.name!r} tunes something else", ("format",)
         )
@@ -38,8 +34,7 @@ def recipe_of(
         test_accuracy=configuration.test_accuracy,
     )
     images = _subset(spec, dataset) if stage == "search" else _all(dataset)
-    epochs = spec.subset.epochs if stage == "search" else _promoted_epochs(connection, study, configuration)
-    return Recipe(origin, images, point, configuration.seed, epochs)
+    return Recipe(origin, images, point, seed, epochs)
 
 
 def _subset(spec: StudySpec, dataset: Dataset) -> Images:
@@ -65,11 +60,3 @@ def _images(
         validation=validation,
         validation_part=part,
     )
-
-
-def _promoted_epochs(connection: Connection, study: Study, configuration: BestConfiguration) -> int:
-    """As many as its run has a record of: a job can ask for more or fewer than the study's spec."""
-    job_id = runs.newest_job(connection, study.id, "promotion")
-    found = runs.load_runs(connection, study.id, job_id, "promotion")
-    [run] = [run for run in found if (run.contender, run.seed) == (configuration.contender, configuration.seed)]
-    return len(curves.load_records(connection, "run", run.id))

@@ -141,6 +141,7 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
             hyperparameters=_shown(point),
             parameters=parameters,
             seed=trial.user_attrs.get("seed"),
+            epochs=study.spec.last_step() if study.spec is not None else None,
             model=None,
             test_accuracy=None,
         )
@@ -159,6 +160,7 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
     sizes = {r.contender: r.parameters for r in done}
     done = [r for r in done if max_parameters is None or sizes[r.contender] <= max_parameters]
     done.sort(key=lambda r: (-(r.validation_accuracy or 0.0), sizes[r.contender]))
+    epochs = curves.count_records(connection, "run", [run.id for run in done[:k]])
     items = []
     for rank, run in enumerate(done[:k], start=1):
         model = models.get(run.contender)
@@ -170,6 +172,7 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
             hyperparameters=run.hyperparameters,
             parameters=sizes[run.contender],
             seed=run.seed,
+            epochs=epochs.get(run.id),
             model=model.id if model is not None else None,
             test_accuracy=model.metrics.test_accuracy if model is not None else None,
         )

@@ -79,6 +79,7 @@ def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
     """YAML says what JSON says; the scripts are of the furthest stage's winner, with its seed, its epochs and its images; other
     ranks, and the search's configurations, can be had too."""
     best = api.get("/v1/studies/done/best?k=2").json()
+    assert [item["epochs"] for item in best["items"]] == [1, 1]
     answer = api.get("/v1/studies/done/best?k=2&format=yaml")
     assert answer.headers["Content-Type"] == "application/yaml"
     assert yaml.safe_load(answer.text) == best

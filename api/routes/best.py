@@ -58,7 +58,7 @@ def get_best(
         return Response(yaml.safe_dump(best.model_dump(mode="json"), sort_keys=False), media_type="application/yaml")
     if rank > len(best.items):
         raise NotFound(f"study {name!r} has {len(best.items)} configurations of its {best.stage}, but got {rank=}")
-    source = render(recipe_of(connection, study, best.stage, best.items[rank - 1], settings.datasets_dir), form)
+    source = render(recipe_of(study, best.stage, best.items[rank - 1], settings.datasets_dir), form)
     headers = {"Content-Disposition": f'inline; filename="{study.name}-{form}.py"'}
     return Response(source, media_type="text/x-python", headers=headers)
 

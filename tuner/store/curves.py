@@ -1,9 +1,9 @@
 """One record an epoch of every trial and every run; Optuna's own table holds one number a step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from tuner.specs.epoch import EpochRecord
 from tuner.store.tables import curves
@@ -25,6 +25,14 @@ def load_records(connection: Connection, subject: Subject, subject_id: int) -> l
     return [
         EpochRecord.model_validate(record) for record in connection.execute(query.order_by(curves.c.epoch)).scalars()
     ]
+
+
+def count_records(connection: Connection, subject: Subject, subject_ids: Sequence[int]) -> dict[int, int]:
+    """How many epochs each of them has a record of; one without is left out."""
+    query = select(curves.c.subject_id, func.count()).where(
+        curves.c.subject == subject, curves.c.subject_id.in_(subject_ids)
+    )
+    return {row[0]: row[1] for row in connection.execute(query.group_by(curves.c.subject_id))}
 
 
 def forget(connection: Connection, subject: Subject, subject_id: int) -> None:
