@@ -42,7 +42,8 @@ class Settings(BaseSettings):
         "", description="comma-separated `host` or `host:port` that webhooks may go to; empty: no webhooks"
     )
     webhook_secret_file: Path | None = Field(
-        None, description="a file with the secret that signs webhooks: `whsec_` and base64; several lines: several signatures"
+        None,
+        description="a file with the secret that signs webhooks: `whsec_` and base64; several lines: several signatures",
     )
     keep_deleted_days: float = Field(30, ge=0, description="a deleted study can be restored so long, then it is purged")
     keep_studies_days: float | None = Field(
@@ -52,7 +53,9 @@ class Settings(BaseSettings):
         30, ge=1, description="jobs' logs, webhooks, schedules' runs, and what failed jobs need for a retry"
     )
     keep_audit_days: float = Field(365, ge=1, description="who asked for which change")
-    keep_models_gb: float = Field(10, gt=0, description="files of models; above it the oldest but winners and champions go")
+    keep_models_gb: float = Field(
+        10, gt=0, description="files of models; above it the oldest but winners and champions go"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("data_dir")

@@ -14,14 +14,18 @@ Framework = Literal["keras", "torch"]
 
 def render(recipe: Recipe, framework: Framework) -> str:
     """A script that trains and tests what the recipe says in plain `framework`, on images that its user has."""
-    return _templates().get_template(f"{framework}.py.jinja").render(
-        recipe=recipe,
-        h=recipe.hyperparameters,
-        origin=recipe.origin,
-        images=recipe.images,
-        split_seed=SEED,
-        validation_share=VALIDATION_SHARE,
-        version=__version__,
+    return (
+        _templates()
+        .get_template(f"{framework}.py.jinja")
+        .render(
+            recipe=recipe,
+            h=recipe.hyperparameters,
+            origin=recipe.origin,
+            images=recipe.images,
+            split_seed=SEED,
+            validation_share=VALIDATION_SHARE,
+            version=__version__,
+        )
     )
 
 
