@@ -11,7 +11,6 @@ Below the table stand what the runner asks of the database several times a secon
 import argparse
 import contextlib
 import multiprocessing
-import socket
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ from sqlalchemy import Column, Connection, Engine, String, cast, func, insert, l
 from benchmarks.bookkeeping import Bookkeeping
 from tests.postgres_server import MISSING, find_pg_ctl, postgres_server
 from tuner.cli.children import serve_api
+from tuner.cli.listening import listen
 from tuner.settings import Settings
 from tuner.specs.study import StudySpec
 from tuner.store import jobs, model_registry, runners, schedules
@@ -166,7 +166,7 @@ def _copy(
 @contextlib.contextmanager
 def service(settings: Settings) -> Iterator[httpx.Client]:
     """The API alone, in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listen(settings) as listening:
         process = multiprocessing.get_context("spawn").Process(target=serve_api, args=(settings, listening))
         process.start()
         port = listening.getsockname()[1]
@@ -239,14 +239,14 @@ def main() -> None:
     arguments = parser.parse_args()
     columns: dict[str, list[tuple[str, float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data_dir=Path(folder))
+        settings = Settings(data_dir=Path(folder), port=0)
         columns["SQLite"] = report("SQLite", settings, arguments.jobs, arguments.rounds)
         pg_ctl = find_pg_ctl()
         if pg_ctl is None:
             print(f"PostgreSQL: left out, {MISSING}")
         else:
             with postgres_server(pg_ctl, durable=True) as server:
-                on_postgres = Settings(data_dir=Path(folder) / "postgres", database_url=f"{server}/postgres")
+                on_postgres = Settings(data_dir=Path(folder) / "postgres", port=0, database_url=f"{server}/postgres")
                 columns["PostgreSQL"] = report("PostgreSQL", on_postgres, arguments.jobs, arguments.rounds)
     print(
         f"\nmilliseconds, median (95th percentile) of {arguments.rounds} calls beside {arguments.jobs} finished jobs\n"
