@@ -29,7 +29,7 @@ def follow(service: Service, name: str, until: str, **request: Any) -> list[dict
             key, _, value = line.partition(": ")
             if key in ("id", "event", "data"):
                 event[key] = value
-            elif not line and event:
+            elif not line and "data" in event:
                 seen.append({**event, "data": json.loads(event["data"])})
                 event = {}
                 if until in json.dumps(seen[-1]["data"]):
@@ -60,6 +60,13 @@ def test_a_stream_is_live(service: Service) -> None:
     service.post("/v1/studies", {**TINY, "name": "live", "budget": {"n_trials": 8}})
     seen = follow(service, "live", '"succeeded"')
     assert seen[-1]["data"]["state"] == "succeeded"
+
+
+def test_a_new_stream_says_where_it_begins(service: Service) -> None:
+    """Before any event comes the newest one's id, by which a stream that breaks at once is resumed without a gap."""
+    newest = follow(service, "done", '"succeeded"', params={"after": 0})[-1]["id"]
+    with httpx.stream("GET", f"{service.url}/v1/studies/done/events") as answer:
+        assert next(answer.iter_lines()) == f"id: {newest}"
 
 
 def test_what_cannot_be_followed(service: Service) -> None:

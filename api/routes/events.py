@@ -69,6 +69,7 @@ async def follow_events(
     and what the kind tells; `id` resumes.
     """
     study_id, after = begun
+    yield ServerSentEvent(id=str(after))  # no event: who loses the stream before the first one goes on from here
     until = time.monotonic() + STREAM_SECONDS
     while time.monotonic() < until:
         found = await run_sync(_next, engine, study_id, after)

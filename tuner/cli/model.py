@@ -47,7 +47,7 @@ def download(model_id: ModelId, to: Annotated[Path, typer.Argument(metavar="FILE
     """Write a model's files into a zip archive: weights, configuration, metrics, card."""
     with open_door() as client:
         try:
-            client.download(model_id, to)
+            to.write_bytes(client.download(model_id))
         except OSError as error:
             raise Unavailable(f"{to} cannot be written: {error.strerror}") from error
     typer.echo(f"{to}: {to.stat().st_size:,} bytes")

@@ -13,7 +13,7 @@ from tuner.cli.begun import QUICKSTART, begin
 from tuner.cli.spec_file import read_spec
 from tuner.cli.watching import Watching
 from tuner.cli.workshop import Workshop
-from tuner.client import Client, Refused, follow
+from tuner.client import Client, Refused
 from tuner.client.address import Address
 from tuner.client.answers import StudyStatus
 from tuner.settings import Settings
@@ -64,11 +64,11 @@ def _carry(client: Client, body: Mapping[str, Any], look: Callable[[StudyStatus]
             watching.show(status)
 
         try:
-            status = follow(client, status.name, show)
+            status = client.wait(status.name, show)
         except KeyboardInterrupt:
             with contextlib.suppress(Refused):  # it has ended meanwhile
                 client.pause(status.name)
-            status = follow(client, status.name, show)
+            status = client.wait(status.name, show)
     verdict.tell(Console(), client, status)
     if status.state == "paused":
         hint = f"`tuner study resume {status.name}` queues it again; the same `tuner run` goes on with it"

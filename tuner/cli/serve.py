@@ -19,7 +19,7 @@ from tuner.cli.logs import log_to_stderr
 from tuner.cli.ownership import owning
 from tuner.cli.supervisor import Role, Supervisor
 from tuner.cli.watching import Watching
-from tuner.client import Client, Refused, follow
+from tuner.client import Client, Refused
 from tuner.client.answers import StudyStatus
 from tuner.errors import TunerError
 from tuner.settings import LOOPBACK, Settings
@@ -110,7 +110,7 @@ def _run_quickstart(client: Client) -> None:
     try:
         begun = _begin_or_find(client, QUICKSTART)
         with Watching(Console(stderr=True)) as watching:
-            status = follow(client, begun.name, watching.show)
+            status = client.wait(begun.name, watching.show)
         verdict.tell(Console(), client, status)
     except TunerError as error:  # who serves goes on serving
         typer.echo(f"tuner: {error}", err=True)

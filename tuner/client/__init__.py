@@ -1,8 +1,7 @@
-"""The service's typed client. What it refuses and what it answers are classes of their own beside it."""
+"""The service's typed client, blocking and for asyncio."""
 
-from tuner.client.client import Client
-from tuner.client.following import follow
+from tuner.client.client import AsyncClient, Client
 from tuner.client.refused import NoAnswer, Refused
 from tuner.client.working import Infeasible, Trial, work
 
-__all__ = ["Client", "Infeasible", "NoAnswer", "Refused", "Trial", "follow", "work"]
+__all__ = ["AsyncClient", "Client", "Infeasible", "NoAnswer", "Refused", "Trial", "work"]

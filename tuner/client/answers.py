@@ -1,11 +1,12 @@
 """What the service answers, as far as this client reads it; fields of a newer service are passed over."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from tuner.specs.build import Build
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.outside_study import AnyStudySpec
 
 T = TypeVar("T")
@@ -67,7 +68,9 @@ class Job(Answer):
     stage: str | None
     priority: int
     after: int | None
+    work: SearchWork | PromoteWork | None
     attempt: int
+    stalled: int
     progress: Progress
     stop_reason: str | None
     error: str | None
@@ -81,6 +84,7 @@ class LogEntry(Answer):
     id: int
     at: str
     kind: str
+    data: dict[str, Any]
     text: str
 
 
@@ -106,6 +110,9 @@ class StudyStatus(Answer):
     promoted: Promoted | None
     spec: AnyStudySpec | None
     job: Job | None
+    created_at: str | None
+    started_at: str | None
+    finished_at: str | None
 
 
 class StudyPosted(Answer):
@@ -117,14 +124,18 @@ class Trial(Answer):
     number: int
     state: str
     value: float | None
+    params: dict[str, Any]
     hyperparameters: Configuration | None
     seed: int | None
     attempts: int
     seconds: float | None
     parameters: int | None
     reason: str | None
+    detail: str | None
     void: bool
     void_reason: str | None
+    datetime_start: str | None
+    datetime_complete: str | None
 
 
 class Attempt(Answer):
@@ -136,7 +147,6 @@ class Attempt(Answer):
 
 
 class TrialWithCurves(Trial):
-    detail: str | None
     history: tuple[Attempt, ...]
     curves: dict[str, tuple[float, ...]]
     build: Build | None
@@ -145,9 +155,12 @@ class TrialWithCurves(Trial):
 class BestConfiguration(Answer):
     rank: int
     number: int | None
+    contender: str
     value: float
     hyperparameters: Configuration
     parameters: int | None
+    seed: int | None
+    epochs: int | None
     model: str | None
     test_accuracy: float | None
 
@@ -179,6 +192,7 @@ class FrontTrial(Answer):
     number: int
     values: tuple[float | None, ...]
     on_front: bool
+    params: dict[str, Any]
     hyperparameters: Configuration | None
 
 
@@ -191,6 +205,7 @@ class Front(Answer):
 class Predictions(Answer):
     """An entry for each image."""
 
+    model: str
     labels: tuple[int, ...]
     probabilities: tuple[tuple[float, ...], ...]
 
@@ -198,17 +213,31 @@ class Predictions(Answer):
 class ModelMetrics(Answer):
     validation_accuracy: float
     test_accuracy: float | None
+    test_interval: tuple[float, float] | None
+    milliseconds_per_image: float | None
+
+
+class Reign(Answer):
+    """A time in which a model was a schedule's champion."""
+
+    schedule: str
+    since: str
+    until: str | None
 
 
 class Model(Answer):
     id: str
     study: str
     kind: str
+    contender: str
     promoted: bool
     hyperparameters: Hyperparameters
     parameters: int
     metrics: ModelMetrics
+    sha256: str
     created_at: str
+    files_removed_at: str | None
+    champion_of: tuple[Reign, ...]
 
 
 class Delivery(Answer):
@@ -250,6 +279,10 @@ class Decision(Answer):
     reason: str
     challenger: str
     champion: str | None
+    seeds: tuple[int, ...]
+    images: int | None
+    challenger_accuracy: float | None
+    champion_accuracy: float | None
     difference: float | None
     interval: tuple[float, float] | None
     p_value: float | None
@@ -272,10 +305,14 @@ class Schedule(Answer):
     study: ScheduledStudy
     policy: str
     overlap: str
+    misfire_grace_seconds: int
+    coalesce: bool
+    challenge_seeds: int
     paused: bool
     next_fire_time: str | None
     last_run: ScheduleRun | None
     champion: Champion | None
+    created_at: str
 
 
 class Token(Answer):
@@ -285,6 +322,7 @@ class Token(Answer):
     created_at: str
     created_by: str
     expires_at: str | None
+    revoked_at: str | None
     last_used_at: str | None
 
 
@@ -293,12 +331,14 @@ class CreatedToken(Token):
 
 
 class AuditEntry(Answer):
+    id: int
     at: str
     who: str
     method: str
     path: str
     status: int
     location: str | None
+    request_id: str
 
 
 class SuggestedTrial(Answer):
@@ -320,3 +360,27 @@ class Completed(Answer):
     number: int
     state: str
     late: bool
+
+
+class Event(Answer):
+    """One of a study's; `data` is what its kind tells."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
+
+
+class WhoAmI(Answer):
+    name: str
+    role: str
+    access_control: bool
+    expires_at: str | None
+
+
+class Health(Answer):
+    status: str
+
+
+class Ready(Answer):
+    status: str
+    runner_beat_at: str

@@ -36,7 +36,7 @@ class Trial:
 
     def measure(self, step: int, value: float) -> bool:
         """Report an intermediate value, which also keeps the lease; answers whether to stop here and return None."""
-        return self.client.measure(self.study, self.number, step, value)
+        return self.client.measure(self.study, self.number, step, value).should_stop
 
 
 def work(client: Client, study: str, client_id: str, evaluate: Callable[[Trial], float | None]) -> int:
