@@ -11,8 +11,9 @@ from tuner.specs.outside_study import AnyStudySpec
 from tuner.specs.schedule import ScheduleSpec
 from tuner.specs.spec import Spec
 from tuner.specs.token import Role
+from tuner.specs.verdict import Verdict
 from tuner.store.attempts import Ending
-from tuner.store.champions import Contest, Verdict
+from tuner.store.champions import Contest, Ruling
 from tuner.store.jobs import JobState
 from tuner.store.model_registry import ModelMetrics
 from tuner.store.schedule_runs import Outcome
@@ -63,6 +64,7 @@ class Promoted(BaseModel):
     model: str = Field(description="the model's id")
     hyperparameters: Hyperparameters
     test_accuracy: float | None
+    verdict: Verdict | None = Field(description="what the promotion has found, and how sure that is")
 
 
 class JobAnswer(BaseModel):
@@ -230,7 +232,7 @@ class DecisionAnswer(Contest):
     """Whether a job's winner is its schedule's champion: `first` there was none that it could be compared with, `replaced`
     it is better than the one before, beyond chance, `kept` it is not."""
 
-    verdict: Verdict
+    verdict: Ruling
     model: str = Field(description="the champion from then on")
     job: int
     study: str | None = Field(description="the job's; null once it was deleted")

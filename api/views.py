@@ -27,7 +27,7 @@ from api.answers import (
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_space import Point
-from tuner.store import attempts, champions, curves, model_registry, runs, trials, voided
+from tuner.store import attempts, champions, curves, model_registry, runs, trials, verdicts, voided
 from tuner.store.attempts import Attempt
 from tuner.store.clock import rfc3339
 from tuner.store.jobs import Job, JobState
@@ -204,8 +204,12 @@ def _promoted(connection: Connection, study: Study) -> Promoted | None:
     model = model_registry.promoted_model(connection, study.id)
     if model is None:
         return None
-    accuracy = model.metrics.test_accuracy
-    return Promoted(model=model.id, hyperparameters=model.hyperparameters, test_accuracy=accuracy)
+    return Promoted(
+        model=model.id,
+        hyperparameters=model.hyperparameters,
+        test_accuracy=model.metrics.test_accuracy,
+        verdict=verdicts.of_job(connection, model.job_id),
+    )
 
 
 def _finite(value: float) -> float | None:

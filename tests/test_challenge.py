@@ -29,7 +29,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobInterrupted
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.store import champions, events, firing, jobs, model_registry, posting, runs, schedules, studies
-from tuner.store.champions import Champion, Contest, Decision, Reign, Verdict
+from tuner.store.champions import Champion, Contest, Decision, Reign, Ruling
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState, Lease
@@ -178,7 +178,7 @@ class House:
             schedule = schedules.find_schedule(connection, name)
             return champions.list_decisions(connection, schedule.id, None, 100)[::-1]
 
-    def last(self, name: str = "nightly") -> tuple[Verdict, str, Contest]:
+    def last(self, name: str = "nightly") -> tuple[Ruling, str, Contest]:
         """The verdict on the last night, the model that stands, and why."""
         decision = self.decisions(name)[-1]
         return decision.verdict, decision.model_id, decision.contest
@@ -217,12 +217,12 @@ def test_a_better_challenger_replaces_the_champion(house: House) -> None:
     """A champion that learns nothing is beaten with both nets' seeds, images and accuracies on record. The test set's files are
     not there at all, so neither this process nor a worker has opened them."""
     first = house.night(CRIPPLED)
-    assert house.last()[:2] == (Verdict.FIRST, first)
+    assert house.last()[:2] == (Ruling.FIRST, first)
     second = house.night(GOOD)
     told = [(message["schedule"], message["model"], message["previous"]) for message in house.told()]
     assert told == [("nightly", first, None), ("nightly", second, first)]
     verdict, standing, contest = house.last()
-    assert (verdict, standing, contest.champion, contest.challenger) == (Verdict.REPLACED, second, first, second)
+    assert (verdict, standing, contest.champion, contest.challenger) == (Ruling.REPLACED, second, first, second)
     assert contest.images == 600
     assert contest.challenger_accuracy is not None
     assert contest.champion_accuracy is not None
@@ -245,7 +245,7 @@ def test_an_equal_challenger_leaves_the_champion(house: House) -> None:
     house.promote(job, AS_GOOD)
     challenge(job)
     verdict, standing, contest = house.last()
-    assert (verdict, standing) == (Verdict.KEPT, first)
+    assert (verdict, standing) == (Ruling.KEPT, first)
     assert contest.interval is not None
     assert contest.interval[0] < 0 < contest.interval[1]
     assert "not better beyond chance" in contest.reason
@@ -281,7 +281,7 @@ def test_the_champions_own_configuration_is_no_challenger(house: House) -> None:
     first = house.night(CRIPPLED)
     house.night(CRIPPLED)
     verdict, standing, contest = house.last()
-    assert (verdict, standing, contest.seeds) == (Verdict.KEPT, first, ())
+    assert (verdict, standing, contest.seeds) == (Ruling.KEPT, first, ())
     assert contest.reason == "the winner has the champion's own configuration"
     house.night(CRIPPLED, epochs=3)
     assert len(house.last()[2].seeds) == SEEDS
@@ -298,12 +298,12 @@ def test_other_data_have_a_champion_of_their_own(house: House, tmp_path: Path) -
         spec = ScheduleSpec.model_validate({**schedule.spec.model_dump(mode="json"), "study": study})
         schedules.edit_schedule(connection, schedule, spec, NOON)
     second = house.night(CRIPPLED)
-    assert house.last()[:2] == (Verdict.FIRST, second)
+    assert house.last()[:2] == (Ruling.FIRST, second)
     assert house.last()[2].reason == "the champion was trained on other data"
     with writing(house.engine) as connection:
         connection.execute(model_rows.update().values(files_removed_at=now()))
     third = house.night(CRIPPLED)
-    assert house.last()[:2] == (Verdict.FIRST, third)
+    assert house.last()[:2] == (Ruling.FIRST, third)
     assert house.last()[2].reason == "the champion's files were removed"
 
 
@@ -313,7 +313,7 @@ def test_a_challenger_that_explodes_is_not_taken(house: House) -> None:
     first = house.night(CRIPPLED)
     house.night(EXPLODING)
     verdict, standing, contest = house.last()
-    assert (verdict, standing) == (Verdict.KEPT, first)
+    assert (verdict, standing) == (Ruling.KEPT, first)
     assert contest.reason == f"{SEEDS} of the challenger's {SEEDS} runs did not reach their end"
     assert contest.difference is None
 
@@ -359,7 +359,7 @@ def test_a_restart_repeats_only_what_it_must(house: House) -> None:
     assert job.progress.stage == "challenge"
     assert 12 <= job.progress.done <= job.progress.total == 36
     assert len(interrupted) == 1
-    assert house.last()[0] is Verdict.FIRST
+    assert house.last()[0] is Ruling.FIRST
     before = complete()
     assert 2 <= len(before) < 2 * SEEDS
 
@@ -367,7 +367,7 @@ def test_a_restart_repeats_only_what_it_must(house: House) -> None:
     house.end(job, JobState.QUEUED)
     again = house.claim()
     challenge(again)
-    assert house.last()[:2] == (Verdict.REPLACED, winner)
+    assert house.last()[:2] == (Ruling.REPLACED, winner)
     after = {run.id: run for run in house.trained(again.lease)}
     assert [after[run.id].seconds for run in before] == [run.seconds for run in before]
     assert len(after) == 2 * SEEDS
@@ -415,7 +415,7 @@ def test_the_time_limit_keeps_the_champion(house: House) -> None:
     budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
     job.spec = job.spec.model_copy(update={"budget": budget})
     challenge(job)
-    assert house.last()[:2] == (Verdict.KEPT, first)
+    assert house.last()[:2] == (Ruling.KEPT, first)
 
 
 def test_what_is_told_of_a_champion(house: House) -> None:
@@ -448,9 +448,9 @@ def test_of_two_jobs_at_once_the_second_to_decide_has_lost(house: House) -> None
         schedule_id = schedules.find_schedule(connection, "nightly").id
         for job, winner in zip((first, second), winners, strict=True):
             contest = Contest(reason="the schedule had no champion", challenger=winner, champion=None)
-            champions.decide(connection, schedule_id, job.lease, Verdict.FIRST, contest)
+            champions.decide(connection, schedule_id, job.lease, Ruling.FIRST, contest)
     verdict, standing, contest = house.last()
-    assert (verdict, standing) == (Verdict.KEPT, winners[0])
+    assert (verdict, standing) == (Ruling.KEPT, winners[0])
     assert contest.reason == f"while the challenge was under way, another job has made {winners[0]} the champion"
 
 
@@ -463,7 +463,7 @@ def test_a_schedule_that_is_deleted_takes_its_champions_along(house: House) -> N
         schedule = schedules.find_schedule(connection, "nightly", lock=True)
         schedules.delete_schedule(connection, schedule)
         contest = Contest(reason="", challenger="a")
-        assert champions.decide(connection, schedule.id, job.lease, Verdict.FIRST, contest) is None
+        assert champions.decide(connection, schedule.id, job.lease, Ruling.FIRST, contest) is None
     challenge(job)
     with reading(house.engine) as connection:
         assert connection.execute(select(champion_rows)).all() == []

@@ -62,7 +62,7 @@ def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> No
         assert connection.execute(text("SELECT id, job_id FROM tuner_runs")).all() == [(5, 3)]
         assert connection.execute(text("SELECT id, job_id FROM tuner_models")).all() == [("m", 3)]
         assert connection.execute(text("SELECT id, priority, stalled FROM tuner_jobs")).all() == [(3, 0, 0)]
-        assert connection.execute(text("SELECT id, study_id FROM tuner_test_ledger")).all() == [(4, 7)]
+        assert connection.execute(text("SELECT id, study_id, forced FROM tuner_test_ledger")).all() == [(4, 7, False)]
         assert connection.execute(text("SELECT outcome FROM tuner_attempts")).all() == [("runner_lost",)]
     engine.dispose()
 

@@ -25,7 +25,7 @@ from tuner.settings import Settings
 from tuner.specs.schedule import ScheduleSpec
 from tuner.specs.study import StudySpec
 from tuner.store import attempts, champions, events, jobs, ledger, schedule_runs, schedules, studies, tables, trials
-from tuner.store.champions import Contest, Verdict
+from tuner.store.champions import Contest, Ruling
 from tuner.store.clock import now
 from tuner.store.database import open_database, reading, writing
 from tuner.store.jobs import JobKind, JobState, Lease
@@ -51,7 +51,10 @@ class Stored:
             self.trial_ids = [self._add_trial(connection, number) for number in range(trial_count)]
             self.run_id = self._add_run(connection)
             self._add_model(connection, model)
-            ledger.record_opening(connection, self.id, name, "mnist", CHECKSUM, [name])
+            opener = ledger.Opener(self.id, name, self.job_id, "mnist", CHECKSUM)
+            ledger.record_opening(connection, opener, [name])
+            row = {"job_id": self.job_id, "study_id": self.id, "verdict": {}, "recorded_at": now()}
+            connection.execute(insert(tables.verdicts).values(row))
             events.record(connection, self.id, self.job_id, "epoch", number=0, epoch=1, value=0.5)
             jobs.cancel_all(connection, self.id)
         self.weights, self.checkpoint = models_dir / f"run-{self.run_id}", models_dir / f"run-{self.run_id}.checkpoint"
@@ -121,7 +124,7 @@ class Stored:
                 reason="", challenger=self.model_id, champion=champions.standing_model(connection, found.id)
             )
             champions.decide(
-                connection, found.id, Lease(self.job_id, self.id, JobKind.SEARCH, 1, 1), Verdict.REPLACED, contest
+                connection, found.id, Lease(self.job_id, self.id, JobKind.SEARCH, 1, 1), Ruling.REPLACED, contest
             )
 
     def delete(self) -> None:

@@ -8,6 +8,7 @@ from tuner.specs.build import Build
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.outside_study import AnyStudySpec
+from tuner.specs.verdict import Verdict
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Promoted(Answer):
     model: str
     hyperparameters: Hyperparameters
     test_accuracy: float | None
+    verdict: Verdict | None
 
 
 class Job(Answer):

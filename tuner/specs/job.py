@@ -29,6 +29,11 @@ class PromoteWork(_Work):
     top_k: int | None = Field(None, ge=1, le=50)
     max_seeds: int | None = Field(None, ge=1, le=50)
     epochs: int | None = Field(None, ge=1, le=1000)
+    force_test: bool = Field(
+        False,
+        description="open the sealed test set although the study has opened it for other models; every later verdict on these "
+        "images tells how often that was done",
+    )
 
     def promotion(self, studys_own: PromotionSpec | None) -> PromotionSpec:
         given = self.model_dump(include={"top_k", "max_seeds", "epochs"}, exclude_none=True)

@@ -25,7 +25,7 @@ from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import derive_seed
 from tuner.statistics.comparison import Comparison, Correct, compare
 from tuner.store import champions, deliveries, model_registry, schedule_runs, schedules
-from tuner.store.champions import Champion, Contest, Decision, Verdict
+from tuner.store.champions import Champion, Contest, Decision, Ruling
 from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
 from tuner.store.runs import Run, RunState
 from tuner.store.schedules import Schedule
@@ -107,17 +107,17 @@ def _fresh_seeds(job: RunningJob, champion: Champion, count: int) -> tuple[int, 
     return tuple(derive_seed(job.spec.seed, *jobs, *b"challenge", k) for k in range(count))
 
 
-def _judge(job: RunningJob, pairing: _Pairing) -> tuple[Verdict, Contest]:
+def _judge(job: RunningJob, pairing: _Pairing) -> tuple[Ruling, Contest]:
     contest = Contest(reason="the schedule had no champion", challenger=pairing.challenger, champion=pairing.champion)
     if pairing.champion is None:
-        return Verdict.FIRST, contest
+        return Ruling.FIRST, contest
     if not pairing.has_files:
-        return Verdict.FIRST, _because(contest, "the champion's files were removed")
+        return Ruling.FIRST, _because(contest, "the champion's files were removed")
     champion, challenger = (read_config(job.models_dir / model) for model in (pairing.champion, pairing.challenger))
     if (champion.dataset_checksum, champion.image_shape) != (challenger.dataset_checksum, challenger.image_shape):
-        return Verdict.FIRST, _because(contest, "the champion was trained on other data")
+        return Ruling.FIRST, _because(contest, "the champion was trained on other data")
     if (champion.hyperparameters, champion.epochs) == (challenger.hyperparameters, challenger.epochs):
-        return Verdict.KEPT, _because(contest, "the winner has the champion's own configuration")
+        return Ruling.KEPT, _because(contest, "the winner has the champion's own configuration")
     trained = _train(job, champion, challenger, pairing.seeds)
     return _compare(job, contest, pairing.seeds, trained)
 
@@ -150,21 +150,21 @@ def _shower(job: RunningJob, total: int) -> Callable[[int], None]:
     return show
 
 
-def _compare(job: RunningJob, contest: Contest, seeds: tuple[int, ...], trained: list[Run]) -> tuple[Verdict, Contest]:
+def _compare(job: RunningJob, contest: Contest, seeds: tuple[int, ...], trained: list[Run]) -> tuple[Ruling, Contest]:
     complete = {(run.contender, run.seed): run for run in trained if run.state == RunState.COMPLETE}
     broken = sum(("challenger", seed) not in complete for seed in seeds)
     if broken:
         reason = f"{broken} of the challenger's {len(seeds)} runs did not reach their end"
-        return Verdict.KEPT, _because(contest, reason)
+        return Ruling.KEPT, _because(contest, reason)
     shared = tuple(seed for seed in seeds if ("champion", seed) in complete)
     if len(shared) < 2:
         reason = f"a comparison takes two seeds, but only {len(shared)} of the champion's runs reached their end"
-        return Verdict.KEPT, _because(contest, reason)
+        return Ruling.KEPT, _because(contest, reason)
     ours, theirs = (_correct(job, [complete[name, seed] for seed in shared]) for name in ("challenger", "champion"))
     return weigh(contest, shared, ours, theirs)
 
 
-def weigh(contest: Contest, seeds: tuple[int, ...], ours: Correct, theirs: Correct) -> tuple[Verdict, Contest]:
+def weigh(contest: Contest, seeds: tuple[int, ...], ours: Correct, theirs: Correct) -> tuple[Ruling, Contest]:
     """The verdict on a challenger whose nets had `ours` right where the champion's had `theirs`, each (seeds, images)."""
     seen = compare(ours, theirs)
     changes = {
@@ -177,7 +177,7 @@ def weigh(contest: Contest, seeds: tuple[int, ...], ours: Correct, theirs: Corre
         "interval": seen.interval(LEVEL),
         "p_value": seen.p_value(),
     }
-    verdict = Verdict.REPLACED if seen.exceeds(0.0, ERROR) else Verdict.KEPT
+    verdict = Ruling.REPLACED if seen.exceeds(0.0, ERROR) else Ruling.KEPT
     return verdict, contest.model_copy(update=changes)
 
 
@@ -199,7 +199,7 @@ def _correct(job: RunningJob, trained: list[Run]) -> Correct:
     return np.array(rows)
 
 
-def _decide(connection: Connection, job: RunningJob, schedule_id: int, verdict: Verdict, contest: Contest) -> None:
+def _decide(connection: Connection, job: RunningJob, schedule_id: int, verdict: Ruling, contest: Contest) -> None:
     decision = champions.decide(connection, schedule_id, job.lease, verdict, contest)
     if decision is not None:
         told = {"verdict": decision.verdict, "model": decision.model_id, "reason": decision.contest.reason}
@@ -209,7 +209,7 @@ def _decide(connection: Connection, job: RunningJob, schedule_id: int, verdict: 
 
 def _tell_of_change(connection: Connection, job: RunningJob, decision: Decision) -> None:
     schedule = schedules.find_schedule_by_id(connection, decision.schedule_id)
-    if decision.verdict is not Verdict.KEPT and schedule is not None:
+    if decision.verdict is not Ruling.KEPT and schedule is not None:
         champion = NewChampion(
             schedule=schedule.name,
             model=decision.model_id,

@@ -13,7 +13,7 @@ from tuner.data.catalogue import Dataset
 from tuner.data.splits import part_sizes
 from tuner.executors.protocol import EpochEnded, Event, Executor, Task
 from tuner.specs.epoch import EpochRecord
-from tuner.specs.job import SearchWork
+from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.study import PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
 from tuner.store import curves, events, trials
@@ -47,6 +47,11 @@ class RunningJob(LeasedJob[StudySpec]):
         if self.work is None:
             return self.spec.promotion
         return None if isinstance(self.work, SearchWork) else self.work.promotion(self.spec.promotion)
+
+    @property
+    def forces_test(self) -> bool:
+        """Whether an operator wants the sealed test set opened although the study has opened it before."""
+        return isinstance(self.work, PromoteWork) and self.work.force_test
 
     @property
     def slots(self) -> int:

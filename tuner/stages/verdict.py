@@ -47,7 +47,11 @@ def judge(job: RunningJob, ranked: list[Run]) -> bool:
         hashes, dataset = [finalist.sha256 for finalist in finalists], job.dataset
         opening = job.write(
             lambda connection: ledger.record_opening(
-                connection, job.study_id, job.name, dataset.name, dataset.checksum, hashes
+                connection,
+                ledger.Opener(
+                    job.study_id, job.name, job.lease.job_id, dataset.name, dataset.checksum, job.forces_test
+                ),
+                hashes,
             )
         )
         openings.append(opening)

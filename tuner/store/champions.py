@@ -18,7 +18,7 @@ from tuner.store.jobs import Lease
 from tuner.store.tables import champions, models, schedules, studies
 
 
-class Verdict(StrEnum):
+class Ruling(StrEnum):
     FIRST = "first"
     """The job's winner stands now, and there was no champion that it could have been compared with."""
     REPLACED = "replaced"
@@ -52,7 +52,7 @@ class Decision:
     model_id: str
     study: str | None
     job_id: int
-    verdict: Verdict
+    verdict: Ruling
     contest: Contest
     decided_at: str
 
@@ -78,7 +78,7 @@ class Reign:
 
 
 def decide(
-    connection: Connection, schedule_id: int, lease: Lease, verdict: Verdict, contest: Contest
+    connection: Connection, schedule_id: int, lease: Lease, verdict: Ruling, contest: Contest
 ) -> Decision | None:
     """Record what became of a job's challenge; None where the schedule was deleted meanwhile.
 
@@ -90,10 +90,10 @@ def decide(
     standing = standing_model(connection, schedule_id)
     if standing != contest.champion:
         reason = f"while the challenge was under way, another job has made {standing} the champion"
-        verdict, contest = Verdict.KEPT, contest.model_copy(update={"reason": reason})
+        verdict, contest = Ruling.KEPT, contest.model_copy(update={"reason": reason})
     values = {
         "schedule_id": schedule_id,
-        "model_id": standing if verdict is Verdict.KEPT else contest.challenger,
+        "model_id": standing if verdict is Ruling.KEPT else contest.challenger,
         "study_id": lease.study_id,
         "job_id": lease.job_id,
         "verdict": verdict,
@@ -143,7 +143,7 @@ def reigns(connection: Connection, model_ids: Iterable[str]) -> dict[str, list[R
     ended = select(func.min(later.c.decided_at)).where(
         later.c.schedule_id == champions.c.schedule_id,
         later.c.id > champions.c.id,
-        later.c.verdict != Verdict.KEPT,
+        later.c.verdict != Ruling.KEPT,
     )
     columns = (champions.c.model_id, schedules.c.name, champions.c.decided_at, ended.scalar_subquery().label("until"))
     joined = select(*columns).join(schedules, schedules.c.id == champions.c.schedule_id)
@@ -178,7 +178,7 @@ def _stands() -> Any:
 
 def _brought() -> Any:
     """Of a decision that has brought a new champion."""
-    return champions.c.verdict != Verdict.KEPT
+    return champions.c.verdict != Ruling.KEPT
 
 
 def _by_schedule(connection: Connection, ids: Select[Any]) -> dict[int, Decision]:
@@ -197,7 +197,7 @@ def _decision(row: Row[Any]) -> Decision:
         model_id=row.model_id,
         study=row.name,
         job_id=row.job_id,
-        verdict=Verdict(row.verdict),
+        verdict=Ruling(row.verdict),
         contest=Contest.model_validate(row.comparison),
         decided_at=row.decided_at,
     )

@@ -1,17 +1,18 @@
 """The ledger of the sealed test sets: who opened which one, when, for which frozen list of models.
 
 An opening is written and committed before the images are read, and its reading is added afterwards. The list is frozen: asked
-again for the same models (a restart between opening and reading), the same opening answers; asked for others, it is refused.
+again for the same models (a restart between opening and reading), the same opening answers; asked for others, it is refused,
+unless it is forced. An opening counts for ever, by the images' checksum.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from tuner.errors import TestSetSealed
 from tuner.store.clock import now
-from tuner.store.tables import test_ledger
+from tuner.store.tables import audit, test_ledger
 
 
 @dataclass(frozen=True)
@@ -19,38 +20,87 @@ class Opening:
     """`models` are the SHA-256 hashes of the weights, sorted; `reading` is None until the images were scored."""
 
     id: int
+    study_name: str
+    models: tuple[str, ...]
+    opened_at: str
+    forced: bool
+    """Whether the study had opened the test set before, and an operator wanted it opened again."""
+    opened_by: str | None
+    """Who asked for the job; None where that is not known any more."""
     reading: dict[str, Any] | None
 
 
-def record_opening(
-    connection: Connection, study_id: int, study_name: str, dataset: str, checksum: str, models: list[str]
-) -> Opening:
-    """Raises TestSetSealed where this study has opened the test set for other models before."""
+@dataclass(frozen=True)
+class Opener:
+    """A job that wants the test set of `dataset` opened."""
+
+    study_id: int
+    study_name: str
+    job_id: int
+    dataset: str
+    checksum: str
+    force: bool = False
+
+
+def record_opening(connection: Connection, opener: Opener, models: list[str]) -> Opening:
+    """Raises TestSetSealed where the study has opened the test set for other models before, and `opener` does not force it."""
     frozen = sorted(models)
-    row = connection.execute(select(test_ledger).where(test_ledger.c.study_id == study_id)).one_or_none()
-    if row is not None:
-        if row.models != frozen:
-            raise TestSetSealed(
-                f"one opening per study: {study_name!r} opened the test set of {dataset!r} at {row.opened_at} for "
-                f"{len(row.models)} other models"
-            )
-        return Opening(row.id, row.reading)
+    rows = connection.execute(select(test_ledger).filter_by(study_id=opener.study_id).order_by(test_ledger.c.id)).all()
+    for row in rows:
+        if row.models == frozen:
+            return _opening(row)
+    if rows and not opener.force:
+        raise TestSetSealed(
+            f"one opening per study: {opener.study_name!r} opened the test set of {opener.dataset!r} at "
+            f"{rows[0].opened_at} for {len(rows[0].models)} other models"
+        )
     values = {
-        "dataset": dataset,
-        "dataset_checksum": checksum,
-        "study_id": study_id,
-        "study_name": study_name,
+        "dataset": opener.dataset,
+        "dataset_checksum": opener.checksum,
+        "study_id": opener.study_id,
+        "study_name": opener.study_name,
         "models": frozen,
         "opened_at": now(),
+        "forced": bool(rows),
+        "job_id": opener.job_id,
+        "opened_by": _who_asked(connection, opener.job_id),
     }
-    return Opening(int(connection.execute(insert(test_ledger).values(values)).inserted_primary_key[0]), None)  # type: ignore[index]
+    opening_id = connection.execute(insert(test_ledger).values(values)).inserted_primary_key[0]  # type: ignore[index]
+    return _opening(connection.execute(select(test_ledger).where(test_ledger.c.id == opening_id)).one())
 
 
 def record_reading(connection: Connection, opening_id: int, reading: dict[str, Any]) -> None:
     connection.execute(update(test_ledger).where(test_ledger.c.id == opening_id).values(reading=reading))
 
 
-def count_openings(connection: Connection, checksum: str) -> int:
-    """How often the test set with this checksum was opened, by all studies."""
+def load_openings(connection: Connection, checksum: str) -> list[Opening]:
+    """Of the test set with this checksum, by all studies, the first one first."""
+    query = select(test_ledger).where(test_ledger.c.dataset_checksum == checksum).order_by(test_ledger.c.id)
+    return [_opening(row) for row in connection.execute(query)]
+
+
+def count_openings(connection: Connection, checksum: str, up_to: int | None = None) -> int:
+    """How often the test set with this checksum was opened, by all studies; with the opening `up_to` as the last one."""
     query = select(func.count()).where(test_ledger.c.dataset_checksum == checksum)
+    if up_to is not None:
+        query = query.where(test_ledger.c.id <= up_to)
     return int(connection.execute(query).scalar_one())
+
+
+def _who_asked(connection: Connection, job_id: int) -> str | None:
+    """By the audit log. Nobody has for the job of a schedule; and the log forgets in time."""
+    query = select(audit.c.who).where(audit.c.location == f"/v1/jobs/{job_id}").order_by(audit.c.id).limit(1)
+    who: str | None = connection.execute(query).scalar_one_or_none()
+    return who
+
+
+def _opening(row: Row[Any]) -> Opening:
+    return Opening(
+        id=row.id,
+        study_name=row.study_name,
+        models=tuple(row.models),
+        opened_at=row.opened_at,
+        forced=row.forced,
+        opened_by=row.opened_by,
+        reading=row.reading,
+    )

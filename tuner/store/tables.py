@@ -8,6 +8,7 @@
     tuner_curves         one record an epoch, of trials and of runs
     tuner_runs           training runs that are no trials: promotion, and the default where the space excludes it
     tuner_models         the models that were kept
+    tuner_verdicts       what each job's promotion has found
     tuner_test_ledger    every opening of a sealed test set, written before the images are read
     tuner_schedules      when which study is to be run again
     tuner_schedule_runs  every due time of a schedule, and what came of it
@@ -183,6 +184,15 @@ models = Table(
     Index("tuner_models_by_time", "created_at", "id"),
 )
 
+verdicts = Table(
+    "tuner_verdicts",
+    metadata,
+    Column("job_id", Integer, ForeignKey("tuner_jobs.id"), primary_key=True, autoincrement=False),
+    Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), nullable=False, index=True),
+    Column("verdict", JSON, nullable=False),
+    Column("recorded_at", _TIME, nullable=False),
+)
+
 test_ledger = Table(
     "tuner_test_ledger",
     metadata,
@@ -194,7 +204,17 @@ test_ledger = Table(
     Column("models", JSON, nullable=False),
     Column("opened_at", _TIME, nullable=False),
     Column("reading", JSON),
-    UniqueConstraint("study_id"),
+    # An operator had a study that had opened it before open it for other models, too.
+    Column("forced", Boolean, nullable=False, default=False, server_default=false()),
+    Column("job_id", Integer),
+    Column("opened_by", String(200)),  # who asked for the job
+    Index(
+        "tuner_test_ledger_unforced",
+        "study_id",
+        unique=True,
+        sqlite_where=text("NOT forced"),
+        postgresql_where=text("NOT forced"),
+    ),
 )
 
 schedules = Table(
