@@ -132,7 +132,7 @@ class Service:
         if role in ("runner", "API"):
             pids = re.findall(rf"the {role} is process (\d+)", self.log)
             return _alive([process for process in self.processes() if pids and process.pid == int(pids[-1])])
-        servers = [p for p in _children(self.of_role("runner")) if "forkserver" in " ".join(p.cmdline())]
+        servers = [p for p in _children(self.of_role("runner")) if "forkserver" in _command_of(p)]
         return _alive(servers if role == "fork server" else _children(servers))
 
     def kill(self) -> None:
@@ -155,7 +155,7 @@ class Service:
         left = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                left.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+                left.append(f"{process.pid} {_command_of(process)[:120]}")
                 process.kill()
         if self._process is not None:
             self._process.wait()
@@ -175,6 +175,14 @@ def _mark_of(process: psutil.Process) -> str | None:
         return process.environ().get(MARK)
     except (psutil.Error, OSError):  # it has just ended, or is another user's
         return None
+
+
+def _command_of(process: psutil.Process) -> str:
+    """Empty where the process has ended, or is a zombie that nobody has waited for."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _children(processes: list[psutil.Process]) -> list[psutil.Process]:
