@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from api import documentation, openapi, problems
 from api.changes import Changes
-from api.dashboard import DashboardStorage, make_dashboard
+from api.dashboard import Dashboard
 from api.gate import Gate
 from api.keyring import Keyring
 from api.limits import Limits
@@ -57,7 +57,6 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     settings = settings or Settings()
     keys = settings.file_token(), local_token
     engine = _open(settings)
-    storage = DashboardStorage(settings.database_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +74,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
         responses=problems.described(422),
         webhooks=deliveries.webhooks,
     )
-    app.state.engine, app.state.storage, app.state.settings = engine, storage, settings
+    app.state.engine, app.state.settings = engine, settings
     app.state.keyring, app.state.limits = Keyring(engine, *keys), Limits(settings)
     app.state.analyses = Remembered[bytes](analysis.REMEMBERED_BYTES, len)
     app.state.nets = Remembered[ServedNet](HELD_BYTES, ServedNet.bytes)
@@ -102,7 +101,8 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     ):
         app.include_router(routes.router)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
-    app.router.default = make_dashboard(storage)
+    app.state.dashboard = Dashboard(settings.database_url)
+    app.router.default = app.state.dashboard
     app.add_middleware(Changes, engine=engine)
     app.state.metrics = Metrics(engine)
     app.add_middleware(Gate, origins=Origins(settings), keyring=app.state.keyring, limits=app.state.limits)
@@ -127,4 +127,4 @@ def _open(settings: Settings) -> Engine:
 def close(app: FastAPI) -> None:
     """The app's connections are closed."""
     app.state.engine.dispose()
-    app.state.storage.close()
+    app.state.dashboard.close()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterable
 from http import HTTPStatus
 from typing import Any
 
-import optuna_dashboard
+import anyio
 from a2wsgi import WSGIMiddleware
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
@@ -58,30 +58,56 @@ class DashboardStorage(_CachedStorage):
         self._rdb.engine.dispose()
 
 
-def make_dashboard(storage: DashboardStorage) -> ASGIApp:
-    """Serves the dashboard's paths to readers, and answers every other path with 404."""
-    app = WSGIMiddleware(_looking_each_time(optuna_dashboard.wsgi(storage)), workers=WORKERS)
+class Dashboard:
+    """Serves the dashboard's paths to readers, and answers every other path with 404.
 
-    async def read_only(scope: Scope, receive: Receive, send: Send) -> None:
+    Its program is loaded when somebody first looks: that takes a second, which a service's start, and every command that works
+    without a service, would wait for.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._loading = anyio.Lock()
+        self._storage: DashboardStorage | None = None
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"]
-        answer: Response | None = None
-        if path == "/":
-            answer = RedirectResponse("/dashboard")
-        elif not path.startswith(PREFIXES):
-            answer = problem(HTTPStatus.NOT_FOUND, f"nothing is at {path[:200]}")
-        elif scope["method"] not in ("GET", "HEAD"):
-            # It has no access control of its own, and could rename, tell and delete.
-            answer = problem(HTTPStatus.FORBIDDEN, "the dashboard is read only")
+        answer = _instead(scope["path"], scope["method"])
         if answer is not None:
             await answer(scope, receive, send)
             return
         if b"accept-encoding" not in dict(scope["headers"]):  # without it 0.21 answers /static with 500
             scope = {**scope, "headers": [*scope["headers"], (b"accept-encoding", b"identity")]}
-        await app(scope, receive, _with_policy(send))  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
+        async with self._loading:
+            if self._app is None:
+                self._app = await anyio.to_thread.run_sync(self._load)
+        await self._app(scope, receive, _with_policy(send))
 
-    return read_only
+    def _load(self) -> ASGIApp:
+        import optuna_dashboard
+
+        self._storage = self._storage or DashboardStorage(self._database_url)
+        wsgi = _looking_each_time(optuna_dashboard.wsgi(self._storage))
+        return WSGIMiddleware(wsgi, workers=WORKERS)  # type: ignore[return-value]  # a2wsgi types the same dicts more narrowly
+
+    def close(self) -> None:
+        """Its connections are closed."""
+        if self._storage is not None:
+            self._storage.close()
+
+
+def _instead(path: str, method: str) -> Response | None:
+    """The answer where the dashboard is not to be asked."""
+    if path == "/":
+        return RedirectResponse("/dashboard")
+    if not path.startswith(PREFIXES):
+        return problem(HTTPStatus.NOT_FOUND, f"nothing is at {path[:200]}")
+    if method not in ("GET", "HEAD"):
+        # It has no access control of its own, and could rename, tell and delete.
+        return problem(HTTPStatus.FORBIDDEN, "the dashboard is read only")
+    return None
 
 
 def _looking_each_time(dashboard: Any) -> Callable[..., Iterable[bytes]]:
