@@ -5,6 +5,8 @@
 # make drills kill, stop, fill, lock and turn back the clock of running services, and count what that costs; 15 minutes
 PYTHON ?= python3
 BIN := .venv/bin
+# Many tests wait for processes that they have started.
+PROCESSES ?= 3
 
 .PHONY: run test slow lint drills setup clean
 
@@ -12,7 +14,7 @@ run: setup
 	$(BIN)/tuner serve --quickstart
 
 test: .venv/.tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 slow: .venv/.slow
 	$(BIN)/python -m pytest -m slow
