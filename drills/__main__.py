@@ -17,7 +17,11 @@ def main() -> int:
     names = arguments.drills or (SHORT if arguments.short else list(DRILLS))
     print(f"{', '.join(names)}; --seed {seed}", flush=True)
     outcomes = [perform(name, seed, arguments.short) for name in names]
-    print(f"\n{table(outcomes)}\n\n--seed {seed}")
+    print(f"\n{table(outcomes)}\n")
+    for outcome in outcomes:
+        for finding in outcome.findings:
+            print(f"{outcome.drill} ({finding.kind}): {finding.what}\n")
+    print(f"--seed {seed}")
     return 0 if all(map(_passed, outcomes)) else 1
 
 
