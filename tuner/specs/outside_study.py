@@ -31,6 +31,9 @@ class OutsideStudySpec(CommonSpec):
     subset: None = None
     promotion: None = None
     ensemble: None = None
+    deterministic: Literal[False] = Field(
+        False, description="only false: when an outside worker tells is not the service's to decide"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -56,6 +59,9 @@ class OutsideStudySpec(CommonSpec):
 
     def last_step(self) -> None:
         """Only the worker knows it."""
+
+    def generation(self) -> None:
+        """Outside workers come and go as they like."""
 
 
 def _objective(body: Any) -> str:

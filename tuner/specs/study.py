@@ -1,5 +1,6 @@
 """The description of a tuning problem: the body of `POST /v1/studies`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -67,6 +68,10 @@ class ConstraintsSpec(Spec):
     max_parameters: None = Field(None, description="not yet: only null is accepted")
 
 
+GENERATION_SIZE = 8
+"""Keeps two to eight workers busy, and lets the sampler learn seven times in a default study."""
+
+
 class CommonSpec(Spec):
     """What every study says, whatever it tunes. A value that the service cannot honour yet is refused, never ignored."""
 
@@ -78,7 +83,7 @@ class CommonSpec(Spec):
     webhook: Webhook | None = Field(None, description="told when a job has ended; a URL alone has the default events")
     priority: int = Field(0, ge=-100, le=100, description="of the study's first job: a higher one is started first")
     seed: int = Field(0, ge=0, lt=2**31)
-    deterministic: Literal[False] = Field(False, description="not yet: only false is accepted")
+    deterministic: bool = False
 
 
 class StudySpec(CommonSpec):
@@ -92,6 +97,37 @@ class StudySpec(CommonSpec):
     promotion: PromotionSpec | None = PromotionSpec()
     ensemble: None = Field(None, description="not yet: only null is accepted")
     constraints: ConstraintsSpec = ConstraintsSpec()
+    deterministic: bool = Field(
+        False,
+        description="the search is the same with one worker and with many, disturbed or not: it asks in generations and takes no "
+        "time limit, neither of the job nor of a trial",
+    )
+    generation_size: int | None = Field(
+        None, ge=1, le=256, description=f"of a deterministic search; null: {GENERATION_SIZE}"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_the_trials_limit(cls, given: Any) -> Any:
+        """A trial's time limit has a default, which a deterministic search leaves out."""
+        if not isinstance(given, Mapping) or given.get("deterministic") is not True:
+            return given
+        budget = given.get("budget", {})
+        return {**given, "budget": {"trial_timeout_seconds": None, **budget}} if isinstance(budget, Mapping) else given
+
+    @model_validator(mode="after")
+    def _check_deterministic(self) -> Self:
+        if not self.deterministic:
+            if self.generation_size is not None:
+                raise ValueError(
+                    f"generation_size goes with deterministic: true, but got {self.generation_size} without it"
+                )
+            return self
+        for name in ("timeout_seconds", "trial_timeout_seconds"):
+            limit = getattr(self.budget, name)
+            if limit is not None:
+                raise ValueError(f"a deterministic study takes no time limit, but got budget.{name}={limit:g}")
+        return self
 
     @model_validator(mode="after")
     def _check_grid(self) -> Self:
@@ -113,6 +149,10 @@ class StudySpec(CommonSpec):
     def last_step(self) -> int:
         """The step of a trial's last report."""
         return self.subset.epochs
+
+    def generation(self) -> int | None:
+        """So many trials are asked for together; None: each by all that is known when it starts."""
+        return (self.generation_size or GENERATION_SIZE) if self.deterministic else None
 
     def promoted_epochs(self, promotion: PromotionSpec | None) -> int:
         """The epochs that this promotion trains, of the rung, the top k and the default configuration."""

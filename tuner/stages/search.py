@@ -122,17 +122,19 @@ class _Search:
 
     def _start_trials(self) -> str | None:
         """Fill the free slots; answers why no further trial is to start, or None."""
-        while (reason := self._stop_reason()) is None and len(self._running) < self._job.slots:
+        while self._view.ready():
+            if (reason := self._stop_reason()) is not None or len(self._running) >= self._job.slots:
+                return reason
             if not self._start():
                 return "exhausted"
-        return reason
+        return None
 
     def _stop_reason(self) -> str | None:
         budget = self._job.spec.budget
         share = SEARCH_SHARE if self._job.promotion is not None else 1.0
         reason = stop_reason(
             budget,
-            self._view.finished(),
+            self._view.judged(),
             minimize=False,
             elapsed=self._job.elapsed_seconds / share,
             failed_before=self._job.failed_before,

@@ -21,23 +21,23 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.specs.search_space import Suggests
 from tuner.specs.study import Direction, PrunerSpec, SamplerSpec
+from tuner.stages.view_storage import ViewStorage, before_training
 from tuner.store.voided import is_void
 
 STARTUP_TRIALS = 15
 FIRST_JUDGED_EPOCH = 2
 REDUCTION_FACTOR = 2
 
+NAME = "view"
+"""Of the study in memory: Hyperband hashes it, and a study must not depend on what its user has called it."""
+
 MAX_DUPLICATES = 10
 """So often the sampler is asked again for a point that was not tried; then an untried one is drawn from the finite space."""
-
-_ADDED_IN_TRAINING = "completed_rung_"
-"""Optuna's halving pruners note on a trial the rungs it has reached."""
 
 
 class Grid(BruteForceSampler):
@@ -81,6 +81,9 @@ class Searchable(Protocol[P_co]):
     def last_step(self) -> int | None:
         """The step of a trial's last report, or None where nobody knows it."""
 
+    def generation(self) -> int | None:
+        """So many trials are asked for together, each without what the others tell; None: each by all that is known."""
+
 
 @dataclass(frozen=True)
 class Asked(Generic[P]):
@@ -95,6 +98,7 @@ class View(Generic[P]):
         self._spec = spec
         self._space = spec.search_space
         self._size = self._space.size()
+        self._generation_size = spec.generation()
         self._pruner = make_pruner(spec)
         self.default_params = spec.default_params()
         self._hold(trials, study_attributes)
@@ -114,6 +118,25 @@ class View(Generic[P]):
 
     def waiting(self) -> bool:
         return any(trial.state == TrialState.WAITING for trial in self.trials())
+
+    def ready(self) -> bool:
+        """Whether the next trial may start: not while one of an earlier generation has not ended."""
+        first = self._generation_start()
+        return first is None or all(trial.state.is_finished() for trial in self.trials()[:first])
+
+    def judged(self) -> list[FrozenTrial]:
+        """Of `finished`, those by which it is decided whether a next trial starts."""
+        first = self._generation_start()
+        return [trial for trial in self.finished() if first is None or trial.number < first]
+
+    def _generation_start(self) -> int | None:
+        """The first number of the next trial's generation; None: there are no generations."""
+        if self._generation_size is None:
+            return None
+        trials = self.trials()
+        waiting = (trial.number for trial in trials if trial.state == TrialState.WAITING)
+        following = min(waiting, default=len(trials))
+        return following - following % self._generation_size
 
     def exhausted(self) -> bool:
         """Whether every point of a finite space has been tried or is being tried."""
@@ -136,7 +159,7 @@ class View(Generic[P]):
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note a value of a RUNNING trial; answers whether the pruner would end it here."""
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
-        return self._pruner.prune(self._study, self.trial(number))
+        return self.would_prune(number)
 
     def tell(self, number: int, state: TrialState, value: float | None = None, **attributes: Any) -> FrozenTrial:
         """End a RUNNING trial, with `attributes` as its user attributes; answers it as it is to be stored."""
@@ -172,17 +195,16 @@ class View(Generic[P]):
         self._fill(others, self.study_attributes())
 
     def would_prune(self, number: int) -> bool:
-        """Of a RUNNING trial, after its newest report. No pruner judges several objectives."""
-        return len(self._spec.directions()) == 1 and self._pruner.prune(self._study, self.trial(number))
+        """Of a RUNNING trial, after its newest report, by the first objective."""
+        with self._storage.shown_to("pruner", number):
+            return self._pruner.prune(self._judged, self.trial(number))
 
     def release(self, number: int) -> None:
         """Set an interrupted RUNNING trial WAITING, as if it had not been started; its point stays its own."""
         trials = self.trials()
         released = self.trial(number)
         released.state, released.datetime_start, released.intermediate_values = TrialState.WAITING, None, {}
-        rungs = [key for key in released.system_attrs if key.startswith(_ADDED_IN_TRAINING)]
-        for key in rungs:
-            del released._system_attrs[key]
+        released._system_attrs = before_training(released)
         trials[number] = released
         self._fill(trials, self.study_attributes())
 
@@ -196,15 +218,17 @@ class View(Generic[P]):
             self._study.enqueue_trial(self.default_params)
 
     def _fill(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
-        self._storage = InMemoryStorage()
-        # A fixed name: Hyperband hashes it, and a study must not depend on what it is called.
+        self._storage = ViewStorage(self._generation_size)
         directions = [StudyDirection[direction.upper()] for direction in self._spec.directions()]
-        self._study_id = self._storage.create_new_study(directions, "view")
+        self._study_id = self._storage.create_new_study(directions, NAME)
         for key, value in study_attributes.items():
             self._storage.set_study_system_attr(self._study_id, key, value)
         for trial in trials:
             self._storage.create_new_trial(self._study_id, template_trial=_shown(trial))
-        self._study = optuna.load_study(study_name="view", storage=self._storage, pruner=self._pruner)
+        # Without the pruner: Hyperband's would hide some trials from some samplers, and not before its first judgement.
+        self._study = optuna.load_study(study_name=NAME, storage=self._storage, pruner=NopPruner())
+        with self._storage.shown_to("pruner", 0):
+            self._judged = optuna.load_study(study_name=NAME, storage=self._storage, pruner=NopPruner())
 
     def _pop(self) -> Asked[P]:
         self._study.sampler = make_sampler(self._spec, len(self), 0)
@@ -217,8 +241,9 @@ class View(Generic[P]):
         """A new trial by `sampler`, or None, and no trial, where its point was tried before."""
         before = self.trials()
         self._study.sampler = sampler
-        trial = self._study.ask()
-        point = self._space.suggest(trial)
+        with self._storage.shown_to("sampler", len(before)):
+            trial = self._study.ask()
+            point = self._space.suggest(trial)
         if point in self._seen:
             self._fill(before, self.study_attributes())
             return None
@@ -241,8 +266,8 @@ def _shown(trial: FrozenTrial) -> FrozenTrial:
         return trial
     shown = copy.copy(trial)
     shown.state, shown.values, shown.intermediate_values = TrialState.FAIL, None, {}
-    kept = {key: value for key, value in trial.system_attrs.items() if not key.startswith(_ADDED_IN_TRAINING)}
-    shown._system_attrs = kept
+    rungs = [key for key in trial.system_attrs if key.startswith("completed_rung_")]
+    shown._system_attrs = {key: value for key, value in trial.system_attrs.items() if key not in rungs}
     return shown
 
 

@@ -1,10 +1,11 @@
 """Further work on a study that is there: the one road by which it gets a second job, and by which its budget is edited."""
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, update
 
 from tuner.errors import Conflict, InvalidInput
 from tuner.specs.job import PromoteWork, SearchWork, read_work
-from tuner.specs.outside_study import OutsideStudySpec
+from tuner.specs.outside_study import OutsideStudySpec, read_spec
 from tuner.specs.study import BudgetSpec, StudySpec
 from tuner.store import jobs, revisions, studies, trials
 from tuner.store.jobs import ENDED, JobKind
@@ -65,11 +66,18 @@ def _check_total(connection: Connection, study_id: int, n_trials: int, coming: i
 
 
 def edit_budget(connection: Connection, study: Study, budget: BudgetSpec) -> None:
-    """The study's budget from now on; its job, which has not ended, follows within a second."""
+    """The study's budget from now on; its job, which has not ended, follows within a second.
+
+    Raises InvalidInput where it does not go with the rest of the study's spec.
+    """
     spec, job = studies.own_spec(study), study.job
     if job is None or job.state in ENDED:
         raise Conflict(f"only an unfinished study's budget can be edited, but {study.name!r} is {job and job.state}")
     spec = spec.model_copy(update={"budget": budget})
+    try:
+        read_spec.validate_python(spec.model_dump())
+    except ValidationError as error:
+        raise InvalidInput(error.errors()[0]["msg"], ("budget",)) from error
     work = None if job.work is None else read_work.validate_python(job.work)
     values: dict[str, object] = {}
     if work is None:
