@@ -74,7 +74,7 @@ class Service:
 
     def __init__(self, data_dir: Path, port: int, *options: str, token: str | None = None, **more: str) -> None:
         self.data_dir, self.url = data_dir, f"http://127.0.0.1:{port}"
-        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self.headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._log = data_dir.parent / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -94,14 +94,14 @@ class Service:
         """The answer's JSON, or None where there was no answer or a refusal."""
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(f"{self.url}{path}", headers=self._headers), timeout=10
+                urllib.request.Request(f"{self.url}{path}", headers=self.headers), timeout=10
             ) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return None
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json", **self._headers}
+        headers = {"Content-Type": "application/json", **self.headers}
         request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers, method="POST")
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
