@@ -5,6 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.specs.build import Build
+from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import Work
 from tuner.specs.outside_study import AnyStudySpec
@@ -143,6 +144,10 @@ class TrialAnswer(BaseModel):
     parameters: int | None = Field(description="weights and biases of the net")
     reason: Ending | None = Field(description="why it was pruned or has failed")
     detail: str | None
+    finding: Finding | None = Field(
+        description="what is the matter with the net, by its curves; null until it has ended, where something else ended it "
+        "(FAIL), and of what is no net of ours"
+    )
     void: bool = Field(description="declared so by a user: out of the best, of the sampler's view and of promotion")
     void_reason: str | None
     datetime_start: Time | None

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -24,7 +25,9 @@ from api.answers import (
     TrialCounts,
     TrialWithCurves,
 )
+from api.findings import findings
 from tuner.specs.epoch import EpochRecord
+from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_space import Point
 from tuner.store import attempts, champions, curves, model_registry, runs, trials, verdicts, voided
@@ -95,13 +98,16 @@ def study_status(connection: Connection, study: Study) -> StudyStatus:
     )
 
 
-def trial_answers(connection: Connection, study: Study, found: Sequence[FrozenTrial]) -> list[TrialAnswer]:
+def trial_answers(
+    connection: Connection, study: Study, found: Sequence[FrozenTrial], datasets_dir: Path
+) -> list[TrialAnswer]:
     counts = attempts.count_attempts(connection, [trial._trial_id for trial in found])
-    return [_trial(study, trial, counts.get(trial._trial_id, 0)) for trial in found]
+    judged = findings(connection, study, found, datasets_dir)
+    return [_trial(study, trial, counts.get(trial._trial_id, 0), judged.get(trial._trial_id)) for trial in found]
 
 
-def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial) -> TrialWithCurves:
-    [answer] = trial_answers(connection, study, [trial])
+def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial, datasets_dir: Path) -> TrialWithCurves:
+    [answer] = trial_answers(connection, study, [trial], datasets_dir)
     records = curves.load_records(connection, "trial", trial._trial_id)
     names = EpochRecord.model_fields if records else ()
     history = attempts.load_attempts(connection, trial._trial_id)
@@ -217,7 +223,7 @@ def _finite(value: float) -> float | None:
     return value if abs(value) < trials.LARGEST else None
 
 
-def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
+def _trial(study: Study, trial: FrozenTrial, attempt_count: int, finding: Finding | None) -> TrialAnswer:
     value = trial.values[0] if trial.values else None
     attributes = trial.user_attrs
     return TrialAnswer(
@@ -232,6 +238,7 @@ def _trial(study: Study, trial: FrozenTrial, attempt_count: int) -> TrialAnswer:
         parameters=attributes.get("parameters") if study.spec is not None else None,
         reason=attributes.get("reason") if study.spec is not None else None,
         detail=attributes.get("detail") if study.spec is not None else None,
+        finding=finding,
         void=voided.is_void(trial),
         void_reason=voided.void_reason(trial),
         datetime_start=None if trial.datetime_start is None else rfc3339(trial.datetime_start.astimezone(UTC)),

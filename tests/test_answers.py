@@ -29,6 +29,7 @@ from tuner.data.catalogue import open_dataset
 from tuner.errors import InvalidInput
 from tuner.executors.local import LocalExecutor
 from tuner.settings import Settings
+from tuner.specs.finding import FINDINGS
 from tuner.specs.study import StudySpec
 from tuner.stages.replay import TrialRecord, replay
 from tuner.statistics.importances import importances
@@ -240,6 +241,18 @@ def test_what_is_remembered_has_a_bound() -> None:
     for text in ("aaaa", "bbbb", "aaaa", "cccc", "aaaa", "bbbb", "123456789", "123456789"):
         assert kept.get(text, maker(text)) == text.encode()
     assert made == ["aaaa", "bbbb", "cccc", "bbbb", "123456789", "123456789"]
+
+
+def test_every_ended_trial_says_what_is_the_matter_with_it(api: httpx.Client) -> None:
+    """In the list as by itself: a name, and the number that decided beside its threshold."""
+    listed = api.get("/v1/studies/done/trials").json()["items"]
+    assert len(listed) == 12
+    for trial in listed:
+        evidence = trial["finding"]["evidence"]
+        assert trial["finding"]["name"] in FINDINGS
+        assert isinstance(evidence["value"], int | float)
+        assert isinstance(evidence["threshold"], int | float)
+        assert api.get(f"/v1/studies/done/trials/{trial['number']}").json()["finding"] == trial["finding"]
 
 
 def test_importances_name_what_decided(api: httpx.Client) -> None:

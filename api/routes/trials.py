@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 
 from api import cursors, views
 from api.answers import Page, TrialAnswer, TrialStateName, TrialWithCurves, VoidCall
-from api.dependencies import Cursor, Limit, Reading, StudyName, Writing, find_study
+from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
 from api.problems import described
 from tuner.errors import NotFound
+from tuner.settings import Settings
 from tuner.specs.enqueued_trial import EnqueuedTrial
 from tuner.store import enqueued, studies, trial_pages, trials, voided
 from tuner.store.studies import Study
@@ -32,6 +33,7 @@ EXAMPLES: dict[str, Any] = {
 def get_trials(
     name: StudyName,
     connection: Reading,
+    settings: TheSettings,
     state: Annotated[TrialStateName | None, Query()] = None,
     sort: Annotated[Sort, Query(description="- means descending; trials without a value come last")] = "number",
     cursor: Cursor = None,
@@ -41,7 +43,7 @@ def get_trials(
     wanted = TrialState[state] if state is not None else None
     found = trial_pages.page(connection, study.id, wanted, sort, cursors.decode(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda trial: trial_pages.key(trial, sort))
-    return Page(items=views.trial_answers(connection, study, page), next_cursor=next_cursor)
+    return Page(items=views.trial_answers(connection, study, page, settings.datasets_dir), next_cursor=next_cursor)
 
 
 @router.post("", status_code=201, response_model=TrialAnswer, responses=described(404, 409), summary="Enqueue a trial")
@@ -50,6 +52,7 @@ def post_trial(
     wanted: Annotated[EnqueuedTrial, Body(openapi_examples=EXAMPLES)],
     response: Response,
     connection: Writing,
+    settings: TheSettings,
 ) -> TrialAnswer:
     """It is tried next, whatever the sampler would have asked for, and counts like any other trial. What is not given is as the
     study's space fixes it, or else as in the default configuration. Only while the study searches, and up to its total of trials.
@@ -58,24 +61,28 @@ def post_trial(
     studies.own_spec(study)
     number = enqueued.enqueue_trial(connection, study.id, wanted.hyperparameters)
     response.headers["Location"] = f"/v1/studies/{name}/trials/{number}"
-    return _answer(connection, study, str(number))
+    return _answer(connection, study, str(number), settings)
 
 
 @router.get("/{number}", response_model=TrialWithCurves, responses=described(404), summary="One trial with its curves")
-def get_trial(name: StudyName, number: Number, connection: Reading) -> TrialWithCurves:
+def get_trial(name: StudyName, number: Number, connection: Reading, settings: TheSettings) -> TrialWithCurves:
     """Its history is every start of it. It runs again, under its number, with the same hyperparameters and seed, after `killed`
     and after `out_of_memory` by the kernel (until three workers are lost), after `paused`, `runner_ended` and `runner_lost`. It
     does not where it would end the same way again: `diverged`, `out_of_memory` in its own worker, `time_limit`, `error`.
     """
     study = find_study(connection, name)
-    return views.trial_with_curves(connection, study, _find(connection, study, number))
+    return views.trial_with_curves(connection, study, _find(connection, study, number), settings.datasets_dir)
 
 
 @router.post(
     "/{number}/void", response_model=TrialAnswer, responses=described(404, 409), summary="Declare an ended trial void"
 )
 def void(
-    name: StudyName, number: Number, connection: Writing, call: Annotated[VoidCall | None, Body()] = None
+    name: StudyName,
+    number: Number,
+    connection: Writing,
+    settings: TheSettings,
+    call: Annotated[VoidCall | None, Body()] = None,
 ) -> TrialAnswer:
     """It stays in the history, and is out of the best, of the sampler's view and of promotion's candidates; a promotion under way
     does not let it win. Optuna's own tools take it for infeasible. Its point is not drawn again: enqueue it for that. Twice is as
@@ -84,17 +91,17 @@ def void(
     study = find_study(connection, name)
     studies.own_spec(study)
     voided.void_trial(connection, study.id, _find(connection, study, number), call.reason if call is not None else None)
-    return _answer(connection, study, number)
+    return _answer(connection, study, number, settings)
 
 
 @router.delete(
     "/{number}/void", response_model=TrialAnswer, responses=described(404, 409), summary="Let a void trial count again"
 )
-def restore(name: StudyName, number: Number, connection: Writing) -> TrialAnswer:
+def restore(name: StudyName, number: Number, connection: Writing, settings: TheSettings) -> TrialAnswer:
     study = find_study(connection, name)
     studies.own_spec(study)
     voided.restore_trial(connection, study.id, _find(connection, study, number))
-    return _answer(connection, study, number)
+    return _answer(connection, study, number, settings)
 
 
 def _find(connection: Connection, study: Study, number: str) -> FrozenTrial:
@@ -105,6 +112,7 @@ def _find(connection: Connection, study: Study, number: str) -> FrozenTrial:
     return trial
 
 
-def _answer(connection: Connection, study: Study, number: str) -> TrialAnswer:
-    [answer] = views.trial_answers(connection, study, [_find(connection, study, number)])
+def _answer(connection: Connection, study: Study, number: str, settings: Settings) -> TrialAnswer:
+    found = [_find(connection, study, number)]
+    [answer] = views.trial_answers(connection, study, found, settings.datasets_dir)
     return answer

@@ -62,12 +62,14 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 
 
 def trials_table(trials: Iterable[Trial]) -> Table:
-    table = _table(">trial", "state", ">value", ">seconds", ">attempts", "reason", "configuration")
+    table = _table(">trial", "state", ">value", ">seconds", ">attempts", "reason", "finding", "configuration")
     for trial in trials:
         seconds = NONE if trial.seconds is None else f"{trial.seconds:.1f}"
         reason = "void" if trial.void else trial.reason or NONE
         point = NONE if trial.hyperparameters is None else in_words(trial.hyperparameters)
-        _add(table, str(trial.number), trial.state, share(trial.value), seconds, str(trial.attempts), reason, point)
+        finding = NONE if trial.finding is None else trial.finding.name.replace("_", " ")
+        row = (trial.state, share(trial.value), seconds, str(trial.attempts), reason, finding, point)
+        _add(table, str(trial.number), *row)
     return table
 
 

@@ -102,5 +102,7 @@ def _tell(trial: Trial) -> None:
         at=None if trial.hyperparameters is None else in_words(trial.hyperparameters),
         seconds=None if trial.seconds is None else f"{trial.seconds:.1f}",
         reason=trial.reason,
+        finding=None if trial.finding is None else trial.finding.name.replace("_", " "),
+        because=None if trial.finding is None else trial.finding.evidence.sentence,
         void=(trial.void_reason or "no reason given") if trial.void else None,
     )

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from tuner.specs.build import Build
+from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.outside_study import AnyStudySpec
@@ -134,6 +135,7 @@ class Trial(Answer):
     parameters: int | None
     reason: str | None
     detail: str | None
+    finding: Finding | None
     void: bool
     void_reason: str | None
     datetime_start: str | None

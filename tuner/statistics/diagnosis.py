@@ -66,8 +66,8 @@ STILL_FALLING = 0.08
 without room for more fell by up to 0.07, since a rate that decays brings a little by itself."""
 
 STILL_FALLING_WHEN_GOOD = 0.15
-"""A share by which it fell in the last epoch alone, of a net that is good already. Sound runs of five epochs and more fell by 0.08
-at most (one of sixteen relu layers by 0.16), runs of one and two by 0.18 to 0.66."""
+"""A share by which it fell in the last epoch alone, of a net that is good already. Sound runs of five epochs and more fell by
+0.08 at most (one of sixteen relu layers by 0.16), runs of one and two by 0.18 to 0.66."""
 
 GAP = 0.08
 """Training accuracy minus validation accuracy. 1,000 images and more left at most 0.06, 300 and fewer at least 0.15."""

@@ -27,6 +27,17 @@ def load_records(connection: Connection, subject: Subject, subject_id: int) -> l
     ]
 
 
+def load_many(connection: Connection, subject: Subject, subject_ids: Sequence[int]) -> dict[int, list[EpochRecord]]:
+    """Of each of them; one without a record is left out."""
+    records: dict[int, list[EpochRecord]] = {}
+    for first in range(0, len(subject_ids), 10_000):
+        chosen = curves.c.subject_id.in_(subject_ids[first : first + 10_000])
+        query = select(curves.c.subject_id, curves.c.record).where(curves.c.subject == subject, chosen)
+        for subject_id, record in connection.execute(query.order_by(curves.c.subject_id, curves.c.epoch)):
+            records.setdefault(subject_id, []).append(EpochRecord.model_validate(record))
+    return records
+
+
 def count_records(connection: Connection, subject: Subject, subject_ids: Sequence[int]) -> dict[int, int]:
     """How many epochs each of them has a record of; one without is left out."""
     query = select(curves.c.subject_id, func.count()).where(
