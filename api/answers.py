@@ -134,7 +134,11 @@ class TrialAnswer(BaseModel):
     number: int
     state: TrialStateName
     value: float | None = Field(
-        description="validation accuracy after the last epoch; of a pruned trial, after its last one"
+        description="of the first objective: validation accuracy after the last epoch; of a pruned trial, after its last one, "
+        "and null where there are several objectives"
+    )
+    values: list[float | None] | None = Field(
+        description="of each objective, in the order of the spec; null: none was told"
     )
     params: dict[str, Any] = Field(description="as Optuna holds them")
     hyperparameters: Configuration | None

@@ -109,7 +109,7 @@ def trial_answers(
 def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial, datasets_dir: Path) -> TrialWithCurves:
     [answer] = trial_answers(connection, study, [trial], datasets_dir)
     records = curves.load_records(connection, "trial", trial._trial_id)
-    names = EpochRecord.model_fields if records else ()
+    names = [n for n in EpochRecord.model_fields if records and all(getattr(r, n) is not None for r in records)]
     history = attempts.load_attempts(connection, trial._trial_id)
     return TrialWithCurves(
         **answer.model_dump(),
@@ -143,7 +143,7 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
             rank=len(items) + 1,
             number=trial.number,
             contender=f"trial-{trial.number}",
-            value=trial.value or 0.0,
+            value=trial.values[0],
             hyperparameters=_shown(point),
             parameters=parameters,
             seed=trial.user_attrs.get("seed"),
@@ -230,6 +230,7 @@ def _trial(study: Study, trial: FrozenTrial, attempt_count: int, finding: Findin
         number=trial.number,
         state=trial.state.name,
         value=value if value is not None and math.isfinite(value) else None,
+        values=None if trial.values is None else [v if math.isfinite(v) else None for v in trial.values],
         params=_params(trial),
         hyperparameters=_hyperparameters(study, trial),
         seed=attributes.get("seed") if study.spec is not None else None,

@@ -18,7 +18,7 @@ from api.problems import described
 from api.remembered import Remembered
 from tuner.errors import NotFound
 from tuner.statistics.importances import MIN_TRIALS, importances
-from tuner.store import revisions, trial_samples, trials
+from tuner.store import curves, revisions, trial_samples, trials
 from tuner.store.studies import Study
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["studies"])
@@ -105,6 +105,8 @@ def _sample(connection: Connection, study: Study, kind: str) -> list[FrozenTrial
     if kind != "curves":
         return trial_samples.sample(connection, study, [TrialState.COMPLETE], limit)
     found = trial_samples.sample(connection, study, [TrialState.COMPLETE, TrialState.PRUNED], limit)
+    if study.spec is not None and study.spec.objective == "mlp" and len(study.spec.objectives) > 1:
+        found = curves.with_reports(connection, found)
     return [trial for trial in found if trial.intermediate_values]
 
 

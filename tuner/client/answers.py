@@ -127,6 +127,7 @@ class Trial(Answer):
     number: int
     state: str
     value: float | None
+    values: list[float | None] | None = None
     params: dict[str, Any]
     hyperparameters: Configuration | None
     seed: int | None

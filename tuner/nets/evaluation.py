@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tuner.nets.mlp import MLP
 
@@ -17,6 +18,7 @@ BATCH = 512
 @dataclass(frozen=True)
 class Validation:
     loss: float
+    cross_entropy: float
     accuracy: float
     dead_units: float
     """Share of hidden units whose output is the same for every one of the first 512 validation images."""
@@ -24,17 +26,20 @@ class Validation:
 
 @torch.inference_mode()
 def validate(net: MLP, images: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Validation:
-    """Mean `loss` and accuracy over raw `images` (count, *image_shape) with `labels` (count,); the loss may be NaN."""
+    """Mean `loss`, cross-entropy and accuracy over raw `images` (count, *image_shape) with `labels` (count,); both
+    losses may be NaN."""
     net.eval()
-    total, right = 0.0, 0
+    total, cross_entropy, right = 0.0, 0.0, 0
     dead_units = None
     for batch, batch_labels in zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True):
         *hidden, logits = net.layers(batch)
         if dead_units is None:
             dead_units = _dead_share(hidden)
         total += loss(logits, batch_labels).item() * len(batch)
+        cross_entropy += F.cross_entropy(logits, batch_labels, reduction="sum").item()
         right += int((logits.argmax(1) == batch_labels).sum())
-    return Validation(total / len(images), right / len(images), dead_units or 0.0)
+    count = len(images)
+    return Validation(total / count, cross_entropy / count, right / count, dead_units or 0.0)
 
 
 @torch.inference_mode()

@@ -94,7 +94,7 @@ def train(
         epoch = progress.epoch + 1
         fit = _train_epoch(progress, batches, steps, should_stop)
         validation = validate(net, data.validation_images, data.validation_labels, LOSSES[hyperparameters.loss])
-        _check_finite(epoch, {"validation loss": validation.loss})
+        _check_finite(epoch, {"validation loss": validation.loss, "validation cross-entropy": validation.cross_entropy})
         seconds, cpu_seconds = clock.lap()
         record = EpochRecord(
             epoch=epoch,
@@ -102,6 +102,7 @@ def train(
             train_accuracy=fit.accuracy,
             validation_loss=validation.loss,
             validation_accuracy=validation.accuracy,
+            validation_cross_entropy=validation.cross_entropy,
             gradient_norm_first=fit.gradient_norm_first,
             gradient_norm_last=fit.gradient_norm_last,
             dead_units=validation.dead_units,

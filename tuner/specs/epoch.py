@@ -13,6 +13,9 @@ class EpochRecord(Spec):
     train_accuracy: float = Field(description="likewise, 0 to 1")
     validation_loss: float
     validation_accuracy: float = Field(description="0 to 1")
+    validation_cross_entropy: float | None = Field(
+        None, description="whatever loss is trained; null in records of earlier versions"
+    )
     gradient_norm_first: float = Field(
         description="L2 norm of the first layer's weight gradient, mean over the batches"
     )

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from tuner.specs.outside_space import OutsideSpace
 from tuner.specs.spec import Spec
-from tuner.specs.study import CommonSpec, Direction, PromotionSpec, StudySpec, check_grid
+from tuner.specs.study import CommonSpec, Direction, PromotionSpec, StudySpec, check_grid, check_sampler
 
 
 class OutsideObjective(Spec):
@@ -40,8 +40,7 @@ class OutsideStudySpec(CommonSpec):
         names = [objective.metric for objective in self.objectives]
         if len(set(names)) < len(names):
             raise ValueError(f"objectives must have names of their own, but got {', '.join(names)}")
-        if self.sampler.kind == "cmaes" and len(names) > 1:
-            raise ValueError("cmaes takes one objective, but got several; tpe, gp, random, qmc and grid take more")
+        check_sampler(self.sampler, len(names))
         if self.sampler.kind == "grid":
             check_grid(self.search_space.continuous(), self.search_space.size())
         return self

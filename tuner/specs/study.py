@@ -15,9 +15,36 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", exampl
 Direction = Literal["maximize", "minimize"]
 
 
+Metric = Literal["accuracy", "cross_entropy", "parameters", "seconds"]
+
+BEST_DIRECTIONS: dict[Metric, Direction] = {
+    "accuracy": "maximize",
+    "cross_entropy": "minimize",
+    "parameters": "minimize",
+    "seconds": "minimize",
+}
+
+
 class ObjectiveSpec(Spec):
-    metric: Literal["accuracy"] = Field("accuracy", description="on the subset's validation images, 0 to 1")
-    direction: Literal["maximize"] = "maximize"
+    metric: Metric = Field(
+        "accuracy",
+        description="accuracy (0 to 1) and cross_entropy after the last epoch, on the subset's validation images; parameters: "
+        "weights and biases of the net; seconds: of its training",
+    )
+    direction: Direction = Field("maximize", description="left out: the metric's own, which is the only one it takes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_direction(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "direction" in given:
+            return given
+        return {**given, "direction": BEST_DIRECTIONS.get(given.get("metric", "accuracy"), "maximize")}
+
+    @model_validator(mode="after")
+    def _check_direction(self) -> Self:
+        if self.direction != (wanted := BEST_DIRECTIONS[self.metric]):
+            raise ValueError(f"{self.metric} takes the direction {wanted}, but got {self.direction}")
+        return self
 
 
 class SamplerSpec(Spec):
@@ -92,7 +119,12 @@ class StudySpec(CommonSpec):
     dataset: Name = "mnist"
     objective: Literal["mlp"] = "mlp"
     search_space: SearchSpace = SearchSpace()
-    objectives: tuple[ObjectiveSpec, ...] = Field((ObjectiveSpec(),), min_length=1, max_length=1)
+    objectives: tuple[ObjectiveSpec, ...] = Field(
+        (ObjectiveSpec(),),
+        min_length=1,
+        max_length=2,
+        description="accuracy, by which trials are pruned, ranked and promoted; and a second one for the Pareto front",
+    )
     subset: SubsetSpec = SubsetSpec()
     promotion: PromotionSpec | None = PromotionSpec()
     ensemble: None = Field(None, description="not yet: only null is accepted")
@@ -130,6 +162,16 @@ class StudySpec(CommonSpec):
         return self
 
     @model_validator(mode="after")
+    def _check_objectives(self) -> Self:
+        metrics = [objective.metric for objective in self.objectives]
+        if metrics[0] != "accuracy" or len(set(metrics)) < len(metrics):
+            raise ValueError(f"objectives must be accuracy and at most one other metric, but got {', '.join(metrics)}")
+        check_sampler(self.sampler, len(metrics))
+        if self.deterministic and "seconds" in metrics:
+            raise ValueError("a deterministic study takes no objective that a clock measures, but got seconds")
+        return self
+
+    @model_validator(mode="after")
     def _check_grid(self) -> Self:
         if self.sampler.kind == "grid":
             check_grid(self.search_space.continuous(), self.search_space.size())
@@ -160,6 +202,12 @@ class StudySpec(CommonSpec):
             return 0
         rung = min(promotion.rung_size(), self.budget.n_trials) * self.subset.epochs
         return rung + (promotion.top_k + 1) * promotion.epochs
+
+
+def check_sampler(sampler: SamplerSpec, objectives: int) -> None:
+    """Raises ValueError where the sampler does not take so many objectives."""
+    if sampler.kind == "cmaes" and objectives > 1:
+        raise ValueError("cmaes takes one objective, but got several; tpe, gp, random, qmc and grid take more")
 
 
 def check_grid(continuous: list[str], size: int | None) -> None:

@@ -54,6 +54,11 @@ class RunningJob(LeasedJob[StudySpec]):
         return isinstance(self.work, PromoteWork) and self.work.force_test
 
     @property
+    def reports_to_optuna(self) -> bool:
+        """Whether a trial's epochs stand in Optuna's tables; of several objectives it takes none."""
+        return len(self.spec.objectives) == 1
+
+    @property
     def slots(self) -> int:
         return min(self.spec.budget.parallel or self.executor.slots, self.executor.slots)
 
@@ -109,7 +114,8 @@ class RunningJob(LeasedJob[StudySpec]):
         self._run_records = [row for row in self._run_records if row[0] != run_id]
 
     def _write_kept(self, connection: Connection) -> None:
-        trials.add_reports(connection, [(i, r.epoch, r.validation_accuracy) for i, r in self._reports])
+        if self.reports_to_optuna:
+            trials.add_reports(connection, [(i, r.epoch, r.validation_accuracy) for i, r in self._reports])
         curves.add_records(connection, "trial", self._reports)
         curves.add_records(connection, "run", self._run_records)
         events.record_all(connection, self.study_id, self.lease.job_id, "epoch", self._epochs)

@@ -126,7 +126,10 @@ class _Outside:
         """Tell the workers what the pruner says of the newest step of each of these trials."""
         if not measured:
             return
-        said = [(self._ids[number], Judgement(step, self._view.would_prune(number))) for number, step in measured]
+        single = len(self._job.spec.objectives) == 1
+        said = [
+            (self._ids[number], Judgement(step, single and self._view.would_prune(number))) for number, step in measured
+        ]
 
         def write(connection: Connection) -> None:
             for trial_id, judgement in said:

@@ -94,7 +94,7 @@ def _pairs(record: TrialRecord, epochs: Sequence[EpochRecord], diverged: Diverge
         Difference(f"epoch {then.epoch}", name, getattr(then, name), getattr(now, name))
         for then, now in zip(record.epochs, epochs, strict=False)
         for name in EpochRecord.model_fields
-        if name not in MEASURED
+        if name not in MEASURED and getattr(then, name) is not None
     ]
     pairs.append(Difference("trial", "epochs", len(record.epochs), len(epochs)))
     if record.state == "COMPLETE":

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.stopping import stop_reason
 from tuner.stages.trial_task import subset_slice, trial_task
 from tuner.stages.view import View, derive_seed
-from tuner.store import attempts, jobs, revisions, trials
+from tuner.store import attempts, curves, jobs, revisions, trials
 from tuner.store.attempts import LOST_WORKER, Ending
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class _Running:
     trial_id: int
     written: FrozenTrial
     """As it was started."""
+    parameters: int
     started: float = field(default_factory=time.monotonic)
     last: EpochRecord | None = None
     build: Build | None = None
@@ -94,6 +95,9 @@ class _Search:
         study_id = self._job.study_id
         self._revision = self._job.read(lambda connection: revisions.read(connection, study_id))
         stored = self._job.read(lambda connection: trials.load_trials(connection, study_id))
+        if not self._job.reports_to_optuna:
+            found = stored
+            stored = self._job.read(lambda connection: curves.with_reports(connection, found))
         self._ids = {trial.number: trial._trial_id for trial in stored}
         return stored
 
@@ -159,7 +163,7 @@ class _Search:
             return True
         self._ids[number] = trial_id
         key = self._job.new_key(f"trial-{number}")
-        self._running[key] = _Running(number, trial_id, self._view.trial(number))
+        self._running[key] = _Running(number, trial_id, self._view.trial(number), parameters)
         self._job.submit(trial_task(self._job.spec, self._job.dataset, point, seed, key))
         return True
 
@@ -203,8 +207,9 @@ class _Search:
                 running.build = build
                 self._epoch(event.key, running, record)
                 return
-            case Trained() if running.last is not None and not running.pruned:
-                self._tell(running, TrialState.COMPLETE, Ending.COMPLETE, value=running.last.validation_accuracy)
+            case Trained(seconds=seconds) if running.last is not None and not running.pruned:
+                values = self._values(running, running.last, seconds)
+                self._tell(running, TrialState.COMPLETE, Ending.COMPLETE, values=values)
             case Diverged(epoch=epoch, reason=reason, build=build) if not running.pruned:
                 running.build = build
                 # The NaN ranks the trial last for the sampler, which would take an earlier epoch's value otherwise.
@@ -234,23 +239,35 @@ class _Search:
             running.pruned = True
             self._job.stop(key)
 
+    def _values(self, running: _Running, last: EpochRecord, seconds: float) -> list[float]:
+        """Of each objective, of a trial that has trained to its end in `seconds`."""
+        figures = {
+            "accuracy": last.validation_accuracy,
+            "cross_entropy": last.validation_cross_entropy,
+            "parameters": running.parameters,
+            "seconds": seconds,
+        }
+        return [float(figures[objective.metric] or 0.0) for objective in self._job.spec.objectives]
+
     def _tell(
         self,
         running: _Running,
         state: TrialState,
         outcome: Ending,
         detail: str | None = None,
-        value: float | None = None,
+        values: Sequence[float] | None = None,
     ) -> None:
         seconds = round(time.monotonic() - running.started, 3)
         reason: dict[str, str] = {} if state == TrialState.COMPLETE else {"reason": outcome.value}
         if detail is not None:
             reason["detail"] = detail
-        trial = self._view.tell(running.number, state, value, seconds=seconds, **reason)
+        trial = self._view.tell(running.number, state, values, seconds=seconds, **reason)
         diverged = [step for step, reported in trial.intermediate_values.items() if math.isnan(reported)]
+        value = None if values is None else values[0]
 
         def end(connection: Connection) -> None:
-            trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
+            if self._job.reports_to_optuna:
+                trials.add_reports(connection, [(running.trial_id, step, math.nan) for step in diverged])
             if not trials.finish_trial(connection, running.trial_id, trial, running.written):
                 raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
             attempts.close_attempt(connection, running.trial_id, outcome, detail, running.build)

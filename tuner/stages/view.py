@@ -161,7 +161,9 @@ class View(Generic[P]):
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         return self.would_prune(number)
 
-    def tell(self, number: int, state: TrialState, value: float | None = None, **attributes: Any) -> FrozenTrial:
+    def tell(
+        self, number: int, state: TrialState, value: float | Sequence[float] | None = None, **attributes: Any
+    ) -> FrozenTrial:
         """End a RUNNING trial, with `attributes` as its user attributes; answers it as it is to be stored."""
         self.annotate(number, attributes)
         self._study.tell(number, value, state=state)

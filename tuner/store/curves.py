@@ -1,8 +1,10 @@
 """One record an epoch of every trial and every run; Optuna's own table holds one number a step."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, delete, func, insert, select
 
 from tuner.specs.epoch import EpochRecord
@@ -36,6 +38,19 @@ def load_many(connection: Connection, subject: Subject, subject_ids: Sequence[in
         for subject_id, record in connection.execute(query.order_by(curves.c.subject_id, curves.c.epoch)):
             records.setdefault(subject_id, []).append(EpochRecord.model_validate(record))
     return records
+
+
+def with_reports(connection: Connection, found: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials, with each epoch's validation accuracy as an intermediate value.
+
+    Of several objectives Optuna takes no reports, and its samplers fail on them; so none stand in its tables.
+    """
+    records = load_many(connection, "trial", [trial._trial_id for trial in found])
+    reported = [copy.copy(trial) for trial in found]
+    for trial in reported:
+        told = records.get(trial._trial_id, [])
+        trial.intermediate_values = {record.epoch: record.validation_accuracy for record in told}
+    return reported
 
 
 def count_records(connection: Connection, subject: Subject, subject_ids: Sequence[int]) -> dict[int, int]:

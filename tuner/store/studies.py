@@ -62,6 +62,8 @@ def create_study(
         # Our rows of a study that stock Optuna has deleted are still there, and its id is theirs.
         above = connection.execute(select(func.max(studies.c.study_id))).scalar_one() or 0
         study_id = trials.create_study(connection, spec.name, directions, above)
+        if len(directions) > 1:
+            trials.name_objectives(connection, study_id, [objective.metric for objective in spec.objectives])
     except IntegrityError as error:
         raise Conflict(f"a study's name must be free, but {spec.name!r} is taken") from error
     values = {

@@ -161,6 +161,11 @@ def study_system_attributes(connection: Connection, study_id: int) -> dict[str, 
     return {key: json.loads(value) for key, value in rows}
 
 
+def name_objectives(connection: Connection, study_id: int, names: Sequence[str]) -> None:
+    """As Optuna's `Study.set_metric_names`."""
+    write_study_system_attributes(connection, study_id, {"study:metric_names": list(names)})
+
+
 def write_study_system_attributes(connection: Connection, study_id: int, attributes: Mapping[str, Any]) -> None:
     """What some samplers keep on the study (quasi-random sequences their position)."""
     table = STUDY_SYSTEM_ATTRIBUTES
