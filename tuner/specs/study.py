@@ -92,7 +92,15 @@ class PromotionSpec(Spec):
 
 
 class ConstraintsSpec(Spec):
-    max_parameters: None = Field(None, description="not yet: only null is accepted")
+    max_parameters: int | None = Field(
+        None,
+        ge=1,
+        description="weights and biases of a net; a larger one is not trained: its trial is PRUNED as infeasible",
+    )
+
+    def violation(self, parameters: int) -> float:
+        """By what share a net of so many is too large; 0 or less: it is not."""
+        return parameters / self.max_parameters - 1 if self.max_parameters is not None else 0.0
 
 
 GENERATION_SIZE = 8

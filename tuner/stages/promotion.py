@@ -32,9 +32,12 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> list[Run]:
     void = job.read(lambda connection: voided.numbers(connection, job.study_id))
     left_out = {f"trial-{number}" for number in void}
     runs = [run for run in stage if run.state == RunState.COMPLETE and run.contender not in left_out]
-    if not runs:
+    # The default configuration is trained for comparison, even where it is too large to win.
+    too_large = {run.id: job.spec.constraints.violation(run.parameters) > 0 for run in runs}
+    if all(too_large.values()):
         raise JobFailed("promotion_failed", f"none of the {len(stage)} promoted configurations reached its end")
-    return sorted(runs, key=lambda run: (-(run.validation_accuracy or 0.0), run.parameters))
+    order = sorted(runs, key=lambda run: (-(run.validation_accuracy or 0.0), run.parameters, run.contender))
+    return sorted(order, key=lambda run: too_large[run.id])
 
 
 def _candidates(job: RunningJob) -> tuple[list[Candidate], int]:

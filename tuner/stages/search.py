@@ -22,6 +22,7 @@ from tuner.executors.protocol import (
 )
 from tuner.specs.build import Build
 from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages import progress
 from tuner.stages.job import MAX_KILLED, RunningJob
 from tuner.stages.leased_job import JobFailed
@@ -68,7 +69,7 @@ class _Search:
     def __init__(self, job: RunningJob) -> None:
         self._job = job
         self._attributes = job.read(lambda connection: trials.study_system_attributes(connection, job.study_id))
-        self._view = View(job.spec, self._load(), self._attributes)
+        self._view = View(job.spec, self._load(), self._attributes, self._violation)
         self._running: dict[str, _Running] = {}
         self._epochs = 0
         self._began = time.monotonic()
@@ -154,18 +155,32 @@ class _Search:
             return False
         number, point = asked.number, asked.hyperparameters
         seed = derive_seed(self._job.spec.seed, number)
-        parameters = point.parameter_count(self._job.dataset.inputs, self._job.dataset.classes)
+        parameters, violation = self._parameters(point), self._violation(point)
         self._view.annotate(number, {"seed": seed, "parameters": parameters})
+        if self._job.spec.constraints.max_parameters is not None:
+            self._view.constrain(number, "max_parameters", violation)
         try:
             trial_id = self._write_start(number)
         except StudyChanged:
             self._sync()
             return True
         self._ids[number] = trial_id
+        running = _Running(number, trial_id, self._view.trial(number), parameters)
+        if violation > 0:
+            limit = self._job.spec.constraints.max_parameters
+            detail = f"a net may have at most {limit:,} parameters, but this one has {parameters:,}"
+            self._tell(running, TrialState.PRUNED, Ending.INFEASIBLE, detail)
+            return True
         key = self._job.new_key(f"trial-{number}")
-        self._running[key] = _Running(number, trial_id, self._view.trial(number), parameters)
+        self._running[key] = running
         self._job.submit(trial_task(self._job.spec, self._job.dataset, point, seed, key))
         return True
+
+    def _parameters(self, point: Hyperparameters) -> int:
+        return point.parameter_count(self._job.dataset.inputs, self._job.dataset.classes)
+
+    def _violation(self, point: Hyperparameters) -> float:
+        return self._job.spec.constraints.violation(self._parameters(point))
 
     def _write_start(self, number: int) -> int:
         """The trial's id, in its row RUNNING with an open attempt. Raises StudyChanged."""

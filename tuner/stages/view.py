@@ -5,7 +5,7 @@ loaded again goes on as it would have gone on.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,7 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.specs.search_space import Suggests
 from tuner.specs.study import Direction, PrunerSpec, SamplerSpec
-from tuner.stages.view_storage import ViewStorage, before_training
+from tuner.stages.view_storage import RUNG, ViewStorage, before_training
+from tuner.store.trials import CONSTRAINT, CONSTRAINT_LIST
 from tuner.store.voided import is_void
 
 STARTUP_TRIALS = 15
@@ -36,8 +37,9 @@ REDUCTION_FACTOR = 2
 NAME = "view"
 """Of the study in memory: Hyperband hashes it, and a study must not depend on what its user has called it."""
 
-MAX_DUPLICATES = 10
-"""So often the sampler is asked again for a point that was not tried; then an untried one is drawn from the finite space."""
+MAX_DRAWS = 10
+"""So often the sampler is asked for a point that was not tried and violates no constraint; the last time it may violate one. Then
+an untried one is drawn from the finite space."""
 
 
 class Grid(BruteForceSampler):
@@ -45,6 +47,13 @@ class Grid(BruteForceSampler):
 
     def after_trial(self, *_: Any, **__: Any) -> None:
         """Optuna's stops the study here, which only `Study.optimize` allows."""
+
+
+class Evolution(CmaEsSampler):
+    """CMA-ES, which does not learn from constraints."""
+
+    def after_trial(self, *_: Any, **__: Any) -> None:
+        """Optuna's warns of each trial that has constraints, and does nothing else."""
 
 
 P = TypeVar("P")
@@ -92,15 +101,27 @@ class Asked(Generic[P]):
 
 
 class View(Generic[P]):
-    """`trials` are all the study's trials in the order of their numbers, as the database has them."""
+    """`trials` are all the study's trials in the order of their numbers, as the database has them.
 
-    def __init__(self, spec: Searchable[P], trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
+    `violation` says of a point how far it violates the study's constraint; 0 or less: it does not.
+    """
+
+    def __init__(
+        self,
+        spec: Searchable[P],
+        trials: Sequence[FrozenTrial],
+        study_attributes: Mapping[str, Any],
+        violation: Callable[[P], float] = lambda _point: 0.0,
+    ) -> None:
         self._spec = spec
         self._space = spec.search_space
         self._size = self._space.size()
         self._generation_size = spec.generation()
         self._pruner = make_pruner(spec)
+        self._violation = violation
         self.default_params = spec.default_params()
+        if self.default_params is not None and violation(self._space.restore(self.default_params)) > 0:
+            self.default_params = None
         self._hold(trials, study_attributes)
 
     def __len__(self) -> int:
@@ -150,11 +171,12 @@ class View(Generic[P]):
         """A new trial, RUNNING from now on, at a point that was not tried; None if all are tried."""
         if self.exhausted():
             return None
-        for attempt in range(MAX_DUPLICATES):
-            asked = self._draw(make_sampler(self._spec, len(self), attempt))
+        for attempt in range(MAX_DRAWS):
+            asked = self._draw(make_sampler(self._spec, len(self), attempt), feasible=attempt < MAX_DRAWS - 1)
             if asked is not None:
                 return asked
-        return self._draw(Grid(seed=derive_seed(self._spec.seed, len(self)))) if self._size is not None else None
+        grid = Grid(seed=derive_seed(self._spec.seed, len(self)))
+        return self._draw(grid, feasible=False) if self._size is not None else None
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note a value of a RUNNING trial; answers whether the pruner would end it here."""
@@ -168,6 +190,11 @@ class View(Generic[P]):
         self.annotate(number, attributes)
         self._study.tell(number, value, state=state)
         return self.trial(number)
+
+    def constrain(self, number: int, constraint: str, violation: float) -> None:
+        """Note by how much a trial violates a constraint, 0 or less: not, for Optuna 5 and for the dashboard."""
+        self._storage.set_trial_system_attr(self._id(number), f"{CONSTRAINT}{constraint}", violation)
+        self._storage.set_trial_system_attr(self._id(number), CONSTRAINT_LIST, [violation])
 
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
         for key, attribute in attributes.items():
@@ -239,14 +266,14 @@ class View(Generic[P]):
         self._seen.add(point)
         return Asked(trial.number, point)
 
-    def _draw(self, sampler: BaseSampler) -> Asked[P] | None:
-        """A new trial by `sampler`, or None, and no trial, where its point was tried before."""
+    def _draw(self, sampler: BaseSampler, feasible: bool) -> Asked[P] | None:
+        """A new trial by `sampler`, or None, and no trial, where its point was tried before, or has to be feasible and is not."""
         before = self.trials()
         self._study.sampler = sampler
         with self._storage.shown_to("sampler", len(before)):
             trial = self._study.ask()
             point = self._space.suggest(trial)
-        if point in self._seen:
+        if point in self._seen or (feasible and self._violation(point) > 0):
             self._fill(before, self.study_attributes())
             return None
         self._seen.add(point)
@@ -268,7 +295,7 @@ def _shown(trial: FrozenTrial) -> FrozenTrial:
         return trial
     shown = copy.copy(trial)
     shown.state, shown.values, shown.intermediate_values = TrialState.FAIL, None, {}
-    rungs = [key for key in trial.system_attrs if key.startswith("completed_rung_")]
+    rungs = [key for key in trial.system_attrs if key.startswith(RUNG)]
     shown._system_attrs = {key: value for key, value in trial.system_attrs.items() if key not in rungs}
     return shown
 
@@ -297,7 +324,7 @@ def make_sampler(spec: Searchable[Any], number: int, attempt: int) -> BaseSample
                 scramble=True, seed=spec.seed, independent_sampler=independent, warn_independent_sampling=False
             )
         case "cmaes":
-            return CmaEsSampler(
+            return Evolution(
                 n_startup_trials=STARTUP_TRIALS,
                 seed=seed,
                 independent_sampler=independent,

@@ -9,11 +9,10 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.store.trials import CONSTRAINT
+from tuner.store.trials import CONSTRAINT, CONSTRAINT_LIST
 
-ADDED_IN_TRAINING = ("completed_rung_", CONSTRAINT)
-"""How the system attributes begin that a trial has gained since it was started: Optuna's halving pruners note the rungs it has
-reached."""
+RUNG = "completed_rung_"
+"""So begin the system attributes in which Optuna's halving pruners note the rungs that a trial has reached."""
 
 Reader = Literal["sampler", "pruner"]
 
@@ -79,8 +78,9 @@ def as_started(trial: FrozenTrial) -> FrozenTrial:
 
 
 def before_training(trial: FrozenTrial) -> dict[str, object]:
-    """The system attributes that it was started with."""
-    return {key: value for key, value in trial.system_attrs.items() if not key.startswith(ADDED_IN_TRAINING)}
+    """The system attributes that its sampler gave it."""
+    told = (RUNG, CONSTRAINT)
+    return {k: value for k, value in trial.system_attrs.items() if not k.startswith(told) and k != CONSTRAINT_LIST}
 
 
 def _without_reports(trial: FrozenTrial) -> FrozenTrial:

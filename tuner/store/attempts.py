@@ -36,7 +36,7 @@ class Ending(StrEnum):
     LEASE_ENDED = "lease_ended"
     """Of an outside worker that was silent."""
     INFEASIBLE = "infeasible"
-    """An outside worker could not evaluate the configuration."""
+    """An outside worker could not evaluate the configuration, or its net is larger than the study's constraint allows."""
     LATE = "late"
     """Told by an outside worker after its lease, or after another end of the trial."""
 

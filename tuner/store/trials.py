@@ -60,6 +60,9 @@ LARGEST = sys.float_info.max
 CONSTRAINT = "constraints:"
 """Begins the system attributes of Optuna 5 for a trial's constraints; a value above 0 violates one."""
 
+CONSTRAINT_LIST = "constraints"
+"""The system attribute of Optuna 4, which the dashboard reads: the values of all constraints."""
+
 _distribution: Callable[[str], BaseDistribution] = lru_cache(maxsize=4096)(json_to_distribution)
 
 # What every trial needs is put together once: to build a statement and its cache key takes SQLAlchemy ten times as long as to

@@ -13,10 +13,9 @@ from sqlalchemy import Connection, Table, delete, insert, select
 from tuner.errors import Conflict
 from tuner.store import events, revisions
 from tuner.store.tables import attempts
-from tuner.store.trials import CONSTRAINT, SYSTEM_ATTRIBUTES, TRIALS, USER_ATTRIBUTES
+from tuner.store.trials import CONSTRAINT, CONSTRAINT_LIST, SYSTEM_ATTRIBUTES, TRIALS, USER_ATTRIBUTES
 
 _VOID = f"{CONSTRAINT}void"
-_LIST = "constraints"
 _REASON = "void_reason"
 
 
@@ -66,9 +65,9 @@ def _changed(connection: Connection, study_id: int, trial: FrozenTrial, kind: ev
     """What follows from it: Optuna 4's list, the study's revision, and a line in the log of the trial's job."""
     values = list(_constraints(connection, trial._trial_id).values())
     if values:
-        _set(connection, SYSTEM_ATTRIBUTES, trial._trial_id, _LIST, values)
+        _set(connection, SYSTEM_ATTRIBUTES, trial._trial_id, CONSTRAINT_LIST, values)
     else:
-        _unset(connection, SYSTEM_ATTRIBUTES, trial._trial_id, _LIST)
+        _unset(connection, SYSTEM_ATTRIBUTES, trial._trial_id, CONSTRAINT_LIST)
     revisions.raise_revision(connection, study_id)
     newest = select(attempts.c.job_id).where(attempts.c.trial_id == trial._trial_id).order_by(attempts.c.id.desc())
     job_id = connection.execute(newest.limit(1)).scalar_one_or_none()
