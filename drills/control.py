@@ -3,6 +3,7 @@
 import time
 from typing import Literal
 
+import httpx
 import psutil
 
 from drills import studies
@@ -121,12 +122,10 @@ def _hesitate(site: Site, service: Service, study: str) -> None:
         time.sleep(site.random.uniform(0, 0.3))
 
     def goes_on() -> bool:
-        state = site.status(study)["state"]
-        if state == "paused" or (state == "running" and site.random.random() < 0.2):
-            service.call("POST", f"/v1/studies/{study}/resume")
-        return state == "running" and bool(
-            site.status(study)["trials"]["running"] or site.status(study)["stage"] != "search"
-        )
+        """A job that runs, and of which no pause is asked, is none that can be resumed."""
+        answer = service.call("POST", f"/v1/studies/{study}/resume")
+        refused = answer is not None and answer.status_code == httpx.codes.CONFLICT
+        return refused and site.status(study)["state"] == "running"
 
     wait_until(goes_on, f"{study} goes on")
 

@@ -15,22 +15,22 @@ SPACE: dict[str, Any] = {
 }
 
 
-def searching(name: str, random: Random, *, trials: int = 24, parallel: int | None = None) -> Spec:
+def searching(name: str, random: Random, *, trials: int = 24) -> Spec:
     """A search of some 0.3 s a trial, with pruning."""
     return {
         "name": name,
         "search_space": SPACE,
         "subset": {"train": 4000, "validation": 1000, "epochs": 4},
-        "budget": {"n_trials": trials, "parallel": parallel},
+        "budget": {"n_trials": trials},
         "promotion": None,
         "seed": random.randrange(2**31),
     }
 
 
 def promoting(name: str, random: Random, *, trials: int = 8, epochs: int = 3) -> Spec:
-    """All stages: search, rung, promotion, verdict. With one worker, so that the whole study has one right outcome."""
+    """All stages: search, rung, promotion, verdict. Deterministic, so that the whole study has one right outcome."""
     promotion = {"top_k": 2, "epochs": epochs}
-    return {**searching(name, random, trials=trials, parallel=1), "promotion": promotion}
+    return {**searching(name, random, trials=trials), "promotion": promotion, "deterministic": True}
 
 
 def long(name: str, random: Random, *, trials: int = 500) -> Spec:

@@ -88,7 +88,7 @@ def _numbers(record: EpochRecord) -> dict[str, float]:
 def compare_with_twins(site: Site, specs: list[Spec]) -> None:
     """Do the studies again, undisturbed: trials, runs and models must be the same, the weights by their checksums.
 
-    For studies with one worker; with more, the order in which trials end is a matter of chance.
+    For deterministic studies; in others the order in which trials end is a matter of chance.
     """
     site.say(f"{', '.join(spec['name'] for spec in specs)}: done again, undisturbed")
     data_dir = site.folder / "twins"

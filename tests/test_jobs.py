@@ -132,6 +132,43 @@ def test_what_a_user_may_ask(engine: Engine, state: JobState, act, expected) -> 
     assert (job.state, job.request) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "given_back"),
+    [
+        ([], JobState.QUEUED),
+        ([jobs.pause], JobState.PAUSED),
+        ([jobs.pause, jobs.resume], JobState.QUEUED),
+        ([jobs.pause, jobs.cancel], JobState.CANCELLED),
+    ],
+)
+def test_an_interrupted_job_is_given_back_as_its_user_wants_it_by_now(engine: Engine, asked, given_back) -> None:  # type: ignore[no-untyped-def]
+    """A runner that saw the pause, and stops its workers, learns at the end that the pause was taken back or became a
+    cancellation; that is what counts, and nothing stays asked for."""
+    job_id = post(engine)
+    lease = claim(engine)
+    for act in asked:
+        with writing(engine) as connection:
+            act(connection, jobs.find_job(connection, job_id))
+    with owned(engine, lease) as connection:
+        assert jobs.give_back(connection, lease) is given_back
+    job = job_of(engine, job_id)
+    assert (job.state, job.request) == (given_back, None)
+    assert job.stop_reason == ("cancelled" if given_back is JobState.CANCELLED else None)
+
+
+def test_a_pause_does_not_undo_a_cancellation(engine: Engine) -> None:
+    """A job that is about to be cancelled refuses a pause, also one by who has read it before that."""
+    job_id = post(engine)
+    claim(engine)
+    read_before = job_of(engine, job_id)
+    with writing(engine) as connection:
+        jobs.cancel(connection, job_of(engine, job_id))
+    for job in (read_before, job_of(engine, job_id)):
+        with pytest.raises(Conflict, match=f"job {job_id}"), writing(engine) as connection:
+            jobs.pause(connection, job)
+    assert job_of(engine, job_id).request == "cancel"
+
+
 def test_a_transaction_whose_confirmation_was_lost_is_known(engine: Engine) -> None:
     """The same transaction again, by the same owner, is told that it was committed; the next one goes on."""
     post(engine)

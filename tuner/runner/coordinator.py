@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,12 +19,9 @@ from tuner.stages.search import search
 from tuner.stages.verdict import judge
 from tuner.store import attempts, jobs
 from tuner.store.attempts import Ending
-from tuner.store.jobs import JobRequest, JobState
+from tuner.store.jobs import JobState, Progress
 
 logger = logging.getLogger(__name__)
-
-GIVEN_BACK = {None: JobState.QUEUED, JobRequest.PAUSE: JobState.PAUSED, JobRequest.CANCEL: JobState.CANCELLED}
-"""The state of a job that was interrupted, by request; None: the runner ends, and another one goes on."""
 
 
 def coordinate(job: RunningJob | LeasedJob[OutsideStudySpec]) -> None:
@@ -38,9 +36,8 @@ def coordinate(job: RunningJob | LeasedJob[OutsideStudySpec]) -> None:
             _end(job, JobState.SUCCEEDED, stop_reason)
         finally:
             job.stop_all()
-    except JobInterrupted as interruption:
-        cancelled = interruption.request is JobRequest.CANCEL
-        _end(job, GIVEN_BACK[interruption.request], "cancelled" if cancelled else None)
+    except JobInterrupted:
+        _close(job, job.progress, lambda connection: jobs.give_back(connection, job.lease))
     except (LeaseLost, Unavailable):
         raise
     except JobFailed as failure:
@@ -71,13 +68,21 @@ def _promote(job: RunningJob, stop_reason: str) -> str:
     return stop_reason if tested else "test_set_sealed"
 
 
-def _end(job: LeasedJob[Any], state: JobState, stop_reason: str | None, error: str | None = None) -> None:
-    progress = job.finished_progress() if state is JobState.SUCCEEDED else job.progress
-
-    def end(connection: Connection) -> None:
-        jobs.report_progress(connection, job.lease, progress, job.elapsed_seconds)
+def _end(job: LeasedJob[Any], state: JobState, stop_reason: str, error: str | None = None) -> None:
+    def end(connection: Connection) -> JobState:
         jobs.end_job(connection, job.lease, state, stop_reason, error)
+        return state
 
-    job.write(end)
-    level = logging.ERROR if state is JobState.FAILED else logging.INFO
-    logger.log(level, "job %d (%s) is %s%s", job.lease.job_id, job.name, state, f": {error}" if error else "")
+    _close(job, job.finished_progress() if state is JobState.SUCCEEDED else job.progress, end)
+    if error is not None:
+        logger.error("job %d (%s): %s", job.lease.job_id, job.name, error)
+
+
+def _close(job: LeasedJob[Any], progress: Progress, end: Callable[[Connection], JobState]) -> None:
+    """The job's last transaction as its runner's; `end` answers the state that it leaves the job in."""
+
+    def close(connection: Connection) -> JobState:
+        jobs.report_progress(connection, job.lease, progress, job.elapsed_seconds)
+        return end(connection)
+
+    logger.info("job %d (%s) is %s", job.lease.job_id, job.name, job.write(close))

@@ -16,7 +16,7 @@ from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import StudySpec
 from tuner.store import events, jobs, studies
 from tuner.store.database import reading, writing
-from tuner.store.jobs import JobRequest, Lease, Progress
+from tuner.store.jobs import Lease, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +38,6 @@ ENDING_SECONDS = 2.0
 
 class JobInterrupted(Exception):
     """A user asked to pause or cancel, or the runner is about to end; what runs is to be stopped and given back."""
-
-    def __init__(self, request: JobRequest | None) -> None:
-        super().__init__(f"the job was interrupted: {request or 'the runner ends'}")
-        self.request = request
 
 
 class JobFailed(TunerError):
@@ -152,7 +148,7 @@ class LeasedJob(Generic[S]):
         """Show that the job is alive, and look what its user wants. Raises JobInterrupted where it is to stop."""
         now = time.monotonic()
         if self.ending.is_set():
-            raise JobInterrupted(None)
+            raise JobInterrupted
         if now - self._last_write >= WRITE_SECONDS:
             self._last_write = now
             self.write(lambda _connection: None, **jobs.progress_values(self.progress, self.elapsed_seconds))
@@ -165,7 +161,7 @@ class LeasedJob(Generic[S]):
         if job is None or study is None or study.spec is None:
             raise JobFailed("study_deleted", f"the study {self.name!r} is not in the database any more")
         if job.request is not None:
-            raise JobInterrupted(JobRequest(job.request))
+            raise JobInterrupted
         self.revision = study.revision
         self.spec = study.spec  # type: ignore[assignment]  # a study's kind does not change
 

@@ -69,6 +69,8 @@ class JobRequest(StrEnum):
     CANCEL = "cancel"
 
 
+GIVEN_BACK = {None: JobState.QUEUED, JobRequest.PAUSE: JobState.PAUSED, JobRequest.CANCEL: JobState.CANCELLED}
+
 MAX_STALLED = 5
 """A job that has lost so many runners in a row without getting on has failed: most likely it kills them."""
 
@@ -296,6 +298,15 @@ def end_job(
     _tell(connection, lease.study_id, lease.job_id, state, **reason)
 
 
+def give_back(connection: Connection, lease: Lease) -> JobState:
+    """End a job that was interrupted, as its user wants it by now: a pause may have been taken back, or become a cancellation,
+    while what ran was being stopped. Answers the state; queued, if nothing is asked for."""
+    request = connection.execute(select(jobs.c.request).where(jobs.c.id == lease.job_id)).scalar_one()
+    state = GIVEN_BACK[request]
+    end_job(connection, lease, state, "cancelled" if state is JobState.CANCELLED else None)
+    return state
+
+
 def set_priority(connection: Connection, job: Job, priority: int) -> None:
     """The order among waiting jobs; what runs goes on."""
     if job.state in ENDED:
@@ -313,10 +324,11 @@ def pause(connection: Connection, job: Job) -> None:
     """A queued job is paused at once; a running one is asked, and its runner pauses it."""
     if job.state == JobState.QUEUED:
         _move(connection, job, JobState.PAUSED)
-    elif job.state == JobState.RUNNING:
+    elif job.state == JobState.RUNNING and job.request != JobRequest.CANCEL:
         _ask(connection, job, JobRequest.PAUSE)
     else:
-        raise Conflict(f"only a queued or running job can be paused, but job {job.id} is {job.state}")
+        state = "about to be cancelled" if job.state == JobState.RUNNING else job.state
+        raise Conflict(f"only a queued or running job can be paused, but job {job.id} is {state}")
 
 
 def resume(connection: Connection, job: Job) -> None:
@@ -377,9 +389,9 @@ def _ask(connection: Connection, job: Job, request: JobRequest | None) -> None:
 
 
 def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
-    unchanged = (jobs.c.id == job.id) & (jobs.c.state == job.state)
+    unchanged = (jobs.c.id == job.id) & (jobs.c.state == job.state) & jobs.c.request.is_not_distinct_from(job.request)
     if connection.execute(update(jobs).where(unchanged).values(values)).rowcount != 1:
-        raise Conflict(f"job {job.id} is not {job.state} any more; read it again")
+        raise Conflict(f"job {job.id} has changed since it was read as {job.state}; read it again")
 
 
 def _fail_unfinished(connection: Connection, study_id: int, reason: Ending) -> None:
