@@ -187,10 +187,18 @@ class BestConfiguration(BaseModel):
         description="the trial's; null for the default configuration where the space excludes it"
     )
     contender: str
-    value: float = Field(description="at this stage: validation accuracy, or the first objective of an outside study")
+    value: float = Field(
+        description="at this stage: validation accuracy, the mean over the seeds, or the first objective of an outside study"
+    )
+    seeds: int | None = Field(description="with which it was trained at this stage; null of an outside study")
+    tied: bool | None = Field(
+        description="whether it is not to be told apart from the best of this stage: in promotion by the race, in a search by "
+        "the number of its images; null where that is not known"
+    )
     hyperparameters: Configuration
     parameters: int | None
-    seed: int | None
+    seed: int | None = Field(description="of its first run at this stage; of the winner, the delivered model's")
+    seed_value: float | None = Field(description="of that run")
     epochs: int | None = Field(description="that it was trained for at this stage; null of an outside study")
     model: str | None = Field(description="the id of the model that was kept of it")
     test_accuracy: float | None = Field(description="on the sealed test set; null where it was not among those tested")

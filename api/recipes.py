@@ -30,7 +30,7 @@ def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, data
         rank=configuration.rank,
         contender=configuration.contender,
         model=configuration.model,
-        validation_accuracy=configuration.value,
+        validation_accuracy=configuration.seed_value or configuration.value,
         test_accuracy=configuration.test_accuracy,
     )
     images = _subset(spec, dataset) if stage == "search" else _all(dataset)

@@ -30,12 +30,14 @@ from tuner.specs.epoch import EpochRecord
 from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_space import Point
+from tuner.specs.study import StudySpec
+from tuner.statistics.comparison import are_apart
 from tuner.store import attempts, champions, curves, model_registry, runs, trials, verdicts, voided
 from tuner.store.attempts import Attempt
 from tuner.store.clock import rfc3339
 from tuner.store.jobs import Job, JobState
 from tuner.store.model_registry import Model
-from tuner.store.runs import RunState
+from tuner.store.runs import Run, RunState
 from tuner.store.studies import Study
 from tuner.store.study_pages import ListedStudy
 
@@ -133,9 +135,11 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
     """Distinct configurations of COMPLETE trials, the best first."""
     items: list[BestConfiguration] = []
     seen: set[Hyperparameters | Point] = set()
+    best: float | None = None
     for trial in trials.best_first(connection, study.id, study.minimize):
         point = _point(study, trial)
         parameters = trial.user_attrs.get("parameters")
+        best = trial.values[0] if best is None else best
         if point is None or point in seen or (max_parameters is not None and (parameters or 0) > max_parameters):
             continue
         seen.add(point)
@@ -144,9 +148,12 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
             number=trial.number,
             contender=f"trial-{trial.number}",
             value=trial.values[0],
+            seeds=1 if isinstance(point, Hyperparameters) else None,
+            tied=_is_tied(study, best, trial.values[0]),
             hyperparameters=_shown(point),
             parameters=parameters,
             seed=trial.user_attrs.get("seed"),
+            seed_value=trial.values[0],
             epochs=study.spec.last_step() if study.spec is not None else None,
             model=None,
             test_accuracy=None,
@@ -157,33 +164,53 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
     return BestAnswer(stage="search", items=items)
 
 
+def _is_tied(study: Study, best: float, value: float) -> bool | None:
+    """None where the values are no accuracies on images of ours."""
+    if not isinstance(study.spec, StudySpec):
+        return None
+    return not are_apart(best, value, study.spec.subset.validation)
+
+
 def best_of_promotion(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
-    """The configurations that were retrained on the full data, the best on the validation images first."""
+    """The configurations that were retrained on the full data: the winner, those not to be told apart from the best, the smallest
+    first, then the others by their accuracy on the validation images. Before there is a winner all are by accuracy."""
     job_id = runs.newest_job(connection, study.id, "promotion")
     found = model_registry.list_models(connection, None, 500, study.id)
-    models = {m.contender: m for m in found if m.job_id == job_id}
-    done = [r for r in runs.load_runs(connection, study.id, job_id, "promotion") if r.state == RunState.COMPLETE]
-    sizes = {r.contender: r.parameters for r in done}
-    done = [r for r in done if max_parameters is None or sizes[r.contender] <= max_parameters]
-    done.sort(key=lambda r: (-(r.validation_accuracy or 0.0), sizes[r.contender]))
-    epochs = curves.count_records(connection, "run", [run.id for run in done[:k]])
+    models = {model.contender: model for model in found if model.job_id == job_id}
+    done: dict[str, list[Run]] = {}
+    for run in runs.load_runs(connection, study.id, job_id, "promotion"):
+        if run.state == RunState.COMPLETE and (max_parameters is None or run.parameters <= max_parameters):
+            done.setdefault(run.contender, []).append(run)
+    verdict = verdicts.of_job(connection, job_id) if job_id is not None else None
+    standings = {} if verdict is None else {entrant.contender: entrant.standing for entrant in verdict.race.entrants}
+    by_accuracy = sorted(done, key=lambda name: (-mean_accuracy(done[name]), done[name][0].parameters))
+    ranked = [*(name for name in standings if name in done), *(name for name in by_accuracy if name not in standings)]
+    epochs = curves.count_records(connection, "run", [runs_of[0].id for runs_of in done.values()])
     items = []
-    for rank, run in enumerate(done[:k], start=1):
-        model = models.get(run.contender)
+    for rank, name in enumerate(ranked[:k], start=1):
+        model, run = models.get(name), done[name][0]
+        delivered = verdict.delivered if verdict is not None and verdict.delivered.contender == name else None
         configuration = BestConfiguration(
             rank=rank,
-            number=int(run.contender.removeprefix("trial-")) if run.contender.startswith("trial-") else None,
-            contender=run.contender,
-            value=run.validation_accuracy or 0.0,
+            number=int(name.removeprefix("trial-")) if name.startswith("trial-") else None,
+            contender=name,
+            value=mean_accuracy(done[name]),
+            seeds=len(done[name]),
+            tied=standings[name] in ("winner", "tied") if name in standings else None,
             hyperparameters=run.hyperparameters,
-            parameters=sizes[run.contender],
-            seed=run.seed,
+            parameters=run.parameters,
+            seed=run.seed if delivered is None else delivered.seed,
+            seed_value=run.validation_accuracy if delivered is None else delivered.validation_accuracy,
             epochs=epochs.get(run.id),
             model=model.id if model is not None else None,
             test_accuracy=model.metrics.test_accuracy if model is not None else None,
         )
         items.append(configuration)
     return BestAnswer(stage="promotion", items=items)
+
+
+def mean_accuracy(found: Sequence[Run]) -> float:
+    return sum(run.validation_accuracy or 0.0 for run in found) / len(found)
 
 
 def model_answers(connection: Connection, found: Sequence[Model]) -> list[ModelAnswer]:

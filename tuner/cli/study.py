@@ -128,11 +128,15 @@ def promote(
     top_k: Annotated[int | None, typer.Option(min=1, max=50, help="Without it, the study's own.")] = None,
     max_seeds: Annotated[int | None, typer.Option(min=1, max=50, help="Likewise.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Likewise.")] = None,
+    force_test: Annotated[
+        bool, typer.Option("--force-test", help="Open the sealed test set again; every later verdict tells of it.")
+    ] = False,
     queue: Queue = False,
 ) -> None:
     """Promote the best of all trials anew."""
+    work = PromoteWork(top_k=top_k, max_seeds=max_seeds, epochs=epochs, force_test=force_test, queue=queue)
     with open_door() as client:
-        job = client.queue_job(name, PromoteWork(top_k=top_k, max_seeds=max_seeds, epochs=epochs, queue=queue))
+        job = client.queue_job(name, work)
     typer.echo(f"job {job.id} is {job.state}")
 
 

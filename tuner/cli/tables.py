@@ -92,10 +92,11 @@ def models_table(models: Iterable[Model]) -> Table:
 def best_table(best: Best) -> Table:
     """The configurations of one stage; a search has not opened the sealed test set."""
     tested = [">sealed test"] if best.stage != "search" else []
-    table = _table(">", ">trial", "configuration", ">parameters", ">validation", *tested)
+    table = _table(">", "tied", ">trial", "configuration", ">parameters", ">validation", *tested)
     for item in best.items:
         row = [
             str(item.rank),
+            "=" if item.tied else "",
             "default" if item.number is None else str(item.number),
             in_words(item.hyperparameters),
             NONE if item.parameters is None else f"{item.parameters:,}",

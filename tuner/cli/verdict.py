@@ -33,6 +33,12 @@ def tell(console: Console, client: Client, status: StudyStatus) -> None:
             f"Sealed test of the promoted model {promoted.model}: {promoted.test_accuracy:.4f}; "
             f"the course notes: {NOTES_ACCURACY:.4f}.",
         )
+    if promoted is not None and promoted.verdict is not None:
+        found = promoted.verdict
+        if found.gain is not None:
+            _line(console, f"Gain: {found.gain.words}.")
+        _line(console, f"Race: {found.race.words}.")
+        _line(console, f"Subset: {found.tau.words}.")
 
 
 def _line(console: Console, text: str, style: str | None = None) -> None:

@@ -162,9 +162,12 @@ class BestConfiguration(Answer):
     number: int | None
     contender: str
     value: float
+    seeds: int | None
+    tied: bool | None
     hyperparameters: Configuration
     parameters: int | None
     seed: int | None
+    seed_value: float | None
     epochs: int | None
     model: str | None
     test_accuracy: float | None

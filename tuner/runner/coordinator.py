@@ -61,9 +61,10 @@ def _stages(job: RunningJob | LeasedJob[OutsideStudySpec]) -> str:
 def _promote(job: RunningJob, stop_reason: str) -> str:
     if job.promotion is None:
         return stop_reason
-    ranked = promote(job, job.promotion)
+    promotion = job.promotion
+    promoted = promote(job, promotion)
     job.enter("verdict")
-    tested = judge(job, ranked)
+    tested = judge(job, promotion, promoted)
     challenge(job)
     return stop_reason if tested else "test_set_sealed"
 

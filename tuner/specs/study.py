@@ -24,6 +24,12 @@ BEST_DIRECTIONS: dict[Metric, Direction] = {
     "seconds": "minimize",
 }
 
+OPTIMISM_SEEDS = 3
+"""With which the search's best configuration is trained again at the search's own size."""
+
+EXPECTED_SEEDS = 2
+"""Of race and verdict, for a first idea of a job's length."""
+
 
 class ObjectiveSpec(Spec):
     metric: Metric = Field(
@@ -83,8 +89,19 @@ class PromotionSpec(Spec):
     """The best few, and the default configuration, retrained on all training images."""
 
     top_k: int = Field(3, ge=1, le=50)
-    max_seeds: int = Field(3, ge=1, le=50, description="a maximum; the first form of promotion uses one seed each")
+    max_seeds: int = Field(
+        3,
+        ge=1,
+        le=50,
+        description="of each contender in the race, and again for the verdict: a maximum, see `max_cost`",
+    )
     epochs: int = Field(10, ge=1, le=1000)
+    max_cost: float | None = Field(
+        4.0,
+        gt=0,
+        description="a further seed is trained only where promotion, with it, takes at most so many times the training seconds "
+        "of the search; the first seed of the race and two for the verdict are trained in any case. null: no such bound",
+    )
 
     def rung_size(self) -> int:
         """How many of the search's best are ranked anew on twice the images: a dozen for a top_k of 3."""
@@ -205,11 +222,12 @@ class StudySpec(CommonSpec):
         return (self.generation_size or GENERATION_SIZE) if self.deterministic else None
 
     def promoted_epochs(self, promotion: PromotionSpec | None) -> int:
-        """The epochs that this promotion trains, of the rung, the top k and the default configuration."""
+        """The epochs that this promotion trains if it takes two seeds each: it may be fewer, or more."""
         if promotion is None:
             return 0
-        rung = min(promotion.rung_size(), self.budget.n_trials) * self.subset.epochs
-        return rung + (promotion.top_k + 1) * promotion.epochs
+        again = min(promotion.rung_size(), self.budget.n_trials) + OPTIMISM_SEEDS
+        full = (promotion.top_k + 3) * min(EXPECTED_SEEDS, promotion.max_seeds)
+        return again * self.subset.epochs + full * promotion.epochs
 
 
 def check_sampler(sampler: SamplerSpec, objectives: int) -> None:

@@ -48,8 +48,11 @@ class Entrant(Spec):
     parameters: int
     seeds: int = Field(description="with which it was trained to the end")
     accuracy: float | None = Field(description="on the validation images, mean over its seeds; null without a run")
-    difference: float | None = Field(None, description="to the leader, over the seeds that both have")
-    interval: Interval | None = Field(None, description="of that difference; null before the second seed")
+    difference: float | None = Field(None, description="to the leader, when it was last compared")
+    interval: Interval | None = Field(None, description="of that difference")
+    basis: Literal["images and seeds", "images"] | None = Field(
+        None, description="of what that interval tells; with a single seed it cannot tell of seeds"
+    )
     standing: Literal["winner", "tied", "behind", "dropped", "failed"] = Field(
         description="tied: not to be told apart from the best; behind: clearly worse at the last look; dropped: at an earlier one"
     )

@@ -9,7 +9,6 @@ the images stays of that. docs/decisions.md says how often a challenge errs for 
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +18,8 @@ from sqlalchemy import Connection
 from tuner.data.catalogue import validation_images
 from tuner.executors.protocol import DataSlice
 from tuner.specs.webhook import NewChampion
-from tuner.stages import progress
 from tuner.stages.job import RunningJob
+from tuner.stages.progress import Meter
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import derive_seed
 from tuner.statistics.comparison import Comparison, Correct, compare
@@ -135,19 +134,14 @@ def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig, seed
     validation = (0, job.dataset.train_count - job.train_count)
     data = DataSlice(job.dataset.folder, (0, job.train_count), validation, "validation")
     plan = Plan("challenge", data, challenger.epochs, decay=True, keep_weights=True, seeds=seeds)
-    return retrain(job, plan, contenders, _shower(job, len(seeds) * (champion.epochs + challenger.epochs)))
+    return retrain(
+        job, plan, contenders, _meter(job, job.train_count, len(seeds) * (champion.epochs + challenger.epochs))
+    )
 
 
-def _shower(job: RunningJob, total: int) -> Callable[[int], None]:
+def _meter(job: RunningJob, images: int, epochs: int) -> Callable[[int], None]:
     """Shows the epochs of the challenge on top of all that was done before."""
-    before, began, first = job.progress.total - job.challenge_epochs, time.monotonic(), -1
-
-    def show(epochs: int) -> None:
-        nonlocal first
-        first = epochs if first < 0 else first
-        job.progress = progress.retraining("challenge", before, epochs, total, epochs - first, time.monotonic() - began)
-
-    return show
+    return Meter(job, job.progress.total - job.challenge_epochs).measure("challenge", epochs, images, 0)
 
 
 def _compare(job: RunningJob, contest: Contest, seeds: tuple[int, ...], trained: list[Run]) -> tuple[Ruling, Contest]:

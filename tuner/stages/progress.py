@@ -1,9 +1,13 @@
 """How far a job is, and a first estimate of the time it still needs.
 
-`done` and `total` count the trials of the search and the epochs of rung, promotion and challenge. The estimate takes the cost of
-an image from what the job itself has measured; it is rough while promotion has not begun, since the best nets are seldom the
-average.
+`done` and `total` count the trials of the search and the epochs of what follows it. How many seeds promotion will take is not
+known before, so `total` follows what is planned at the moment. The estimate takes the cost of an image from what the job itself
+has measured; it is rough while promotion has not begun, since the best nets are seldom the average.
 """
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from tuner.stages.job import RunningJob
 from tuner.store.jobs import Progress
@@ -21,8 +25,28 @@ def searching(job: RunningJob, finished: int, epochs: int, seconds: float) -> Pr
     return Progress("search", finished, n_trials + promoted, eta)
 
 
-def retraining(stage: str, done: int, epochs: int, total: int, epochs_here: int, seconds: float) -> Progress:
-    """`done` before this stage; of `total` epochs from there, `epochs` are trained, `epochs_here` of them in `seconds` by this
-    attempt."""
-    eta = seconds / epochs_here * (total - epochs) if epochs_here > 0 else None
-    return Progress(stage, done + epochs, done + max(total, epochs), eta)
+@dataclass
+class Meter:
+    """Shows the epochs of one retraining after another. `done`: trials and epochs of all that was before."""
+
+    job: RunningJob
+    done: int
+
+    def measure(self, stage: str, epochs: int, images: int, later: int) -> Callable[[int], None]:
+        """For a retraining of so many `epochs` of `images`, after which `later` epochs of all images are planned.
+
+        The answer is told the epochs that are trained, those of an earlier attempt with them.
+        """
+        done, began, first = self.done, time.monotonic(), -1
+        self.done += epochs
+        self.job.progress = Progress(stage, done, done + epochs + later, None)
+
+        def show(trained: int) -> None:
+            nonlocal first
+            first = trained if first < 0 else first
+            left = max(0, epochs - trained) * images + later * self.job.train_count
+            here = trained - first
+            eta = (time.monotonic() - began) / (here * images) * left if here > 0 else None
+            self.job.progress = Progress(stage, done + trained, done + max(epochs, trained) + later, eta)
+
+        return show

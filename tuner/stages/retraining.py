@@ -56,6 +56,8 @@ class Plan:
     keep_weights: bool
     seeds: tuple[int, ...] = ()
     """Empty: one, the stage's own."""
+    seeds_before: int = 0
+    """That the stage's runs had in earlier plans; for their names in the log."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ class _Retraining:
     def _label(self, entry: _Entry) -> str:
         """The run's name in the log; its seed is counted where there are several."""
         parts = [self._plan.stage, entry.contender.name]
-        if len(self._seeds) > 1:
-            parts.append(str(self._seeds.index(entry.seed) + 1))
+        number = self._plan.seeds_before + self._seeds.index(entry.seed) + 1
+        if len(self._seeds) > 1 or number > 1:
+            parts.append(str(number))
         return "/".join(parts)

@@ -4,14 +4,19 @@ The subset's own ranking is worth having and is not the truth: among its best, a
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from tuner.executors.protocol import DataSlice
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import SearchSpace
+from tuner.specs.verdict import Tau
 from tuner.stages.job import RunningJob
+from tuner.stages.progress import Meter
 from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.statistics.rank_correlation import RankCorrelation, kendall
 from tuner.store.runs import RunState
 
 GROWTH = 2
@@ -19,14 +24,24 @@ GROWTH = 2
 
 LARGEST_BATCH = 256
 
+GATE = 0.4
+"""Where the τ of subset and rung is surely below, the subset was too small."""
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A distinct configuration of the search, with the seconds that its trial took."""
+    """A distinct configuration of the search, with the value and the seconds of its trial."""
 
     name: str
     hyperparameters: Hyperparameters
+    value: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Climb:
+    ranked: list[Candidate]
+    tau: Tau
 
 
 def rung_slice(job: RunningJob) -> DataSlice | None:
@@ -37,26 +52,72 @@ def rung_slice(job: RunningJob) -> DataSlice | None:
     return DataSlice(job.dataset.folder, (0, train), validation) if train <= validation[0] else None
 
 
-def climb(
-    job: RunningJob, candidates: list[Candidate], size: int, show: Callable[[int], None] = lambda _epochs: None
-) -> list[Candidate]:
-    """The first `size` candidates, ranked anew, then the others; those that explode on the way are left out."""
+def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter, later: int) -> Climb:
+    """The first `size` candidates, ranked anew, then the others; those that explode on the way are left out.
+
+    Where the search's values rank them so much worse than GATE that chance does not explain it, twice as many climb.
+    """
     data, climbing = rung_slice(job), candidates[:size]
     if data is None or len(climbing) < 2:
-        return candidates
-    subset = job.spec.subset
+        why = "fewer than two configurations" if data is not None else "too few images for a rung"
+        return Climb(candidates, _tau(kendall(np.array([]), np.array([])), 0, False, why))
+    ended = _train(job, data, climbing, meter, later)
+    seen, widened = _agreement(climbing, ended), False
+    if seen.high < GATE and len(candidates) > size:
+        climbing, widened = candidates[: 2 * size], True
+        ended = _train(job, data, climbing, meter, later)
+    judged = [candidate for candidate in climbing if candidate.name in ended and ended[candidate.name] is not None]
+    # A candidate whose run the time limit cut off keeps its place behind those that were judged.
+    unjudged = [candidate for candidate in candidates if candidate.name not in ended]
+    ranked = sorted(judged, key=lambda candidate: -(ended[candidate.name] or 0.0)) + unjudged
+    return Climb(ranked, _tau(seen, _both(candidates[:size], ended), widened))
+
+
+def _train(
+    job: RunningJob, data: DataSlice, climbing: list[Candidate], meter: Meter, later: int
+) -> dict[str, float | None]:
+    """Of those whose run has ended their accuracy; None where it has exploded or failed."""
+    epochs = job.spec.subset.epochs
     by_cost = sorted(climbing, key=lambda candidate: -candidate.seconds)
     contenders = [Contender(c.name, fit(c.hyperparameters, job.spec.search_space, 1 / GROWTH)) for c in by_cost]
-    plan = Plan("rung", data, subset.epochs, decay=True, keep_weights=False)
-    ended = {run.contender: run for run in retrain(job, plan, contenders, show) if run.state != RunState.RUNNING}
-    scores = {
-        name: run.validation_accuracy
-        for name, run in ended.items()
-        if run.state == RunState.COMPLETE and run.validation_accuracy is not None
-    }
-    # A candidate whose run the time limit cut off keeps its place behind those that were judged.
-    unjudged = [c for c in candidates if c.name not in ended]
-    return sorted((c for c in climbing if c.name in scores), key=lambda c: -scores[c.name]) + unjudged
+    plan = Plan("rung", data, epochs, decay=True, keep_weights=False)
+    show = meter.measure("rung", len(climbing) * epochs, data.train[1], later)
+    found = [run for run in retrain(job, plan, contenders, show) if run.state != RunState.RUNNING]
+    return {run.contender: run.validation_accuracy if run.state == RunState.COMPLETE else None for run in found}
+
+
+def _agreement(climbing: list[Candidate], ended: dict[str, float | None]) -> RankCorrelation:
+    pairs = [(c.value, value) for c in climbing if (value := ended.get(c.name)) is not None]
+    return kendall(np.array([search for search, _ in pairs]), np.array([rung for _, rung in pairs]))
+
+
+def _both(climbing: list[Candidate], ended: dict[str, float | None]) -> int:
+    """How many have a value of the search and one of the rung."""
+    return sum(ended.get(candidate.name) is not None for candidate in climbing)
+
+
+def _tau(seen: RankCorrelation, count: int, widened: bool, why: str | None = None) -> Tau:
+    verdict: Literal["agrees", "unclear", "subset too small", "unknown"]
+    if seen.tau is None:
+        verdict, words = "unknown", f"τ is unknown: {why or 'the values are all alike'}"
+    else:
+        told = f"τ {seen.tau:.2f}, 95 % interval {seen.low:.2f} to {seen.high:.2f}, over {count} configurations"
+        if seen.high < GATE:
+            verdict, words = "subset too small", f"the subset was too small to rank them: {told}"
+            words += "; twice as many were taken along" if widened else "; there were no more to take along"
+        elif seen.low >= GATE:
+            verdict, words = "agrees", f"the subset ranks as twice the images do: {told}"
+        else:
+            verdict, words = "unclear", f"so few configurations do not tell whether the subset ranks well: {told}"
+    return Tau(
+        value=seen.tau,
+        interval=None if seen.tau is None else (seen.low, seen.high),
+        configurations=count,
+        verdict=verdict,
+        gate=GATE,
+        widened=widened,
+        words=words,
+    )
 
 
 def fit(point: Hyperparameters, space: SearchSpace, share: float) -> Hyperparameters:

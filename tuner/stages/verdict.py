@@ -1,122 +1,342 @@
-"""The verdict: the sealed test set is opened once, for the winner and the default configuration."""
+"""The verdict: winner and default configuration, trained with fresh seeds, on the one opening of the sealed test set.
+
+The race's own seeds have chosen the winner, so its nets flatter it; the test images and the fresh seeds have chosen nothing.
+"""
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sqlalchemy import Connection
 
-from tuner.data.sealed import open_test_set
+from tuner.data.sealed import Pixels, open_test_set
 from tuner.errors import TestSetSealed
+from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
+from tuner.specs.verdict import Accuracy, Delivered, Gain, OpeningTold, StageCost, Verdict
+from tuner.stages import race
+from tuner.stages.allowance import allowance, costs
 from tuner.stages.job import RunningJob
-from tuner.store import ledger, model_registry
+from tuner.stages.promotion import Promoted
+from tuner.stages.race import Raced, full_plan, stored_net
+from tuner.stages.retraining import Contender, retrain, stage_seeds
+from tuner.statistics.comparison import Comparison, Correct, compare, compare_nets
+from tuner.store import ledger, model_registry, runs, verdicts
 from tuner.store.clock import now
+from tuner.store.ledger import Opener, Opening
 from tuner.store.model_files import ModelConfig, StoredNet, read_weights, write_model
 from tuner.store.model_registry import Model, ModelMetrics
-from tuner.store.runs import Run
+from tuner.store.runs import Run, RunState
 
 logger = logging.getLogger(__name__)
 
 CONFIDENCE = 0.95
 
+TIMED_IMAGES = 200
+
 
 @dataclass(frozen=True)
-class _Finalist:
+class _Net:
     """One entry of the frozen list."""
 
     run: Run
-    promoted: bool
-    weights: bytes
     sha256: str
-    net: StoredNet
+    stored: StoredNet
 
 
-def judge(job: RunningJob, ranked: list[Run]) -> bool:
-    """Keep the best of `ranked` and the default's run as models, scored on the test images; whether they could be.
+@dataclass(frozen=True)
+class _Finalist:
+    """A configuration with its nets on the frozen list, in the order of their seeds."""
+
+    kind: Literal["single", "default"]
+    contender: str
+    nets: tuple[_Net, ...]
+
+    @property
+    def delivered(self) -> int:
+        """The place of the median net by validation accuracy; of an even number the lower one."""
+        by_accuracy = sorted(range(len(self.nets)), key=lambda k: (self.nets[k].run.validation_accuracy or 0.0, k))
+        return by_accuracy[(len(by_accuracy) - 1) // 2]
+
+
+@dataclass(frozen=True)
+class _Final:
+    """The winner first; the default configuration is the second where it is another one that reached its end."""
+
+    finalists: tuple[_Finalist, ...]
+    fresh: bool
+    """Whether the seeds are not the race's."""
+
+    @property
+    def winner(self) -> _Finalist:
+        return self.finalists[0]
+
+    def hashes(self) -> list[str]:
+        return sorted({net.sha256 for finalist in self.finalists for net in finalist.nets})
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the opened test set has shown: for each finalist which images its nets have right (seeds, images)."""
+
+    opening: Opening
+    number: int
+    correct: tuple[Correct, ...]
+    milliseconds: tuple[float, ...]
+    """Per image, of each finalist's delivered net."""
+
+
+def judge(job: RunningJob, promotion: PromotionSpec, promoted: Promoted) -> bool:
+    """Keep the winner's and the default's models, scored on the test images, and record the verdict; whether they were scored.
 
     The opening stands in the ledger before an image is read; a restart in between opens the same list again. A study whose test
-    set was opened for other models before keeps these without a test accuracy.
+    set was opened for other models before keeps these without a test accuracy, unless the job forces it.
     """
-    finalists = [
-        _finalist(job, run, run is ranked[0]) for run in ranked if run is ranked[0] or run.contender == "default"
-    ]
-    openings: list[ledger.Opening] = []
+    final = _final(job, promotion, promoted)
+    reading = _read(job, final)
+    metrics = [_metrics(final, reading, k) for k in range(len(final.finalists))]
+    models = [_keep(job, finalist, told) for finalist, told in zip(final.finalists, metrics, strict=True)]
+    verdict = _verdict(job, promoted, final, reading, models[0])
+
+    def finish(connection: Connection) -> None:
+        for model in models:
+            model_registry.add_model(connection, model)
+        if reading is not None:
+            ledger.record_reading(connection, reading.opening.id, _scores(final, reading))
+        verdicts.record(connection, job.study_id, job.lease.job_id, verdict)
+
+    job.write(finish)
+    return reading is not None
+
+
+def _final(job: RunningJob, promotion: PromotionSpec, promoted: Promoted) -> _Final:
+    """Nets with fresh seeds, or the race's where time was too short for a single one of the winner's."""
+    raced = promoted.raced
+    names = list(dict.fromkeys([raced.winner.name, "default"]))
+    contenders = [raced.contenders[name] for name in names if raced.runs.get(name)]
+    trained = _train(job, promotion, promoted, contenders)
+    fresh = any(run.contender == raced.winner.name for run in trained)
+    found = trained if fresh else [run for name in names for run in raced.runs.get(name, [])]
+    return _Final(_finalists(job, raced.winner.name, found), fresh)
+
+
+def _finalists(job: RunningJob, winner: str, found: list[Run]) -> tuple[_Finalist, ...]:
+    """By the seeds that both have; where they have none in common, the default is left out."""
+    by_name = {name: {run.seed: run for run in found if run.contender == name} for name in (winner, "default")}
+    shared = [seed for seed in by_name[winner] if seed in by_name["default"]]
+    kinds: dict[str, Literal["single", "default"]] = {"default": "default", winner: "single"}
+    names = [winner, *(["default"] if winner != "default" and shared else [])]
+    seeds = shared or list(by_name[winner])
+    return tuple(
+        _Finalist(kinds[name], name, tuple(_net(job, by_name[name][seed]) for seed in seeds)) for name in names
+    )
+
+
+def _net(job: RunningJob, run: Run) -> _Net:
+    weights = read_weights(job.models_dir / str(run.weights))
+    return _Net(run, hashlib.sha256(weights).hexdigest(), stored_net(job, run))
+
+
+def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, contenders: list[Contender]) -> list[Run]:
+    """The runs with fresh seeds that reached their end, in the order of the seeds."""
+    raced = promoted.raced
+    count = _affordable(job, promotion, raced, contenders)
+    seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)[:count]
+    if not seeds:
+        return []
+    plan = full_plan(job, promotion, "verdict", seeds)
+    epochs = len(contenders) * count * promotion.epochs
+    show = promoted.meter.measure("verdict", epochs, job.train_count, job.challenge_epochs)
+    found = [run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE]
+    return sorted(found, key=lambda run: seeds.index(run.seed) if run.seed in seeds else len(seeds))
+
+
+def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contenders: list[Contender]) -> int:
+    """How many fresh seeds there is time for: two whatever they cost, unless the job's time limit is too short for them."""
+    seconds = [raced.runs[contender.name][0].seconds or 0.0 for contender in contenders]
+    study_id, job_id = job.study_id, job.lease.job_id
+    begun = {run.seed for run in job.read(lambda c: runs.load_runs(c, study_id, job_id, "verdict"))}
+    left = allowance(job, promotion)
+    for count in range(promotion.max_seeds, len(begun), -1):
+        spent = left.lacks(seconds * count)
+        if spent is None or (spent == "cost" and count <= EXPECTED_SEEDS and left.in_time(seconds * count)):
+            return count
+    return len(begun)
+
+
+def _read(job: RunningJob, final: _Final) -> _Reading | None:
+    """None where the sealed test set stays closed."""
+    opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum, job.forces_test)
+    openings: list[tuple[Opening, int]] = []
 
     def record_opening() -> None:
-        hashes, dataset = [finalist.sha256 for finalist in finalists], job.dataset
-        opening = job.write(
-            lambda connection: ledger.record_opening(
-                connection,
-                ledger.Opener(
-                    job.study_id, job.name, job.lease.job_id, dataset.name, dataset.checksum, job.forces_test
-                ),
-                hashes,
-            )
-        )
-        openings.append(opening)
+        def record(connection: Connection) -> tuple[Opening, int]:
+            opening = ledger.record_opening(connection, opener, final.hashes())
+            return opening, ledger.count_openings(connection, opener.checksum, up_to=opening.id)
+
+        openings.append(job.write(record))
 
     try:
         images, labels = open_test_set(job.dataset, record_opening)
     except TestSetSealed as sealed:
         message = str(sealed)
         job.write(lambda connection: job.log(connection, "warning", message=message))
-        models = [_keep(job, finalist, _untested(finalist)) for finalist in finalists]
-        job.write(lambda connection: _add(connection, models))
-        return False
-    models, reading = [], {}
-    for finalist in finalists:
-        correct = int((finalist.net.predict(images).argmax(axis=1) == labels).sum())
-        reading[finalist.sha256] = {"correct": correct, "images": len(labels)}
-        interval = binomtest(correct, len(labels)).proportion_ci(CONFIDENCE, method="wilson")
-        metrics = ModelMetrics(
-            validation_accuracy=finalist.run.validation_accuracy or 0.0,
-            test_accuracy=correct / len(labels),
-            test_interval=(interval.low, interval.high),
-            milliseconds_per_image=finalist.net.milliseconds_per_image(images[:200]),
-        )
-        models.append(_keep(job, finalist, metrics))
-
-    def finish(connection: Connection) -> None:
-        _add(connection, models)
-        ledger.record_reading(connection, openings[0].id, reading)
-
-    job.write(finish)
-    logger.info("%s: the promoted net has test accuracy %.4f", job.name, models[0].metrics.test_accuracy)
-    return True
+        return None
+    [(opening, number)] = openings
+    correct = tuple(_correct(finalist, images, labels, job.tick) for finalist in final.finalists)
+    timed = images[:TIMED_IMAGES]
+    delivered = [finalist.nets[finalist.delivered].stored for finalist in final.finalists]
+    return _Reading(opening, number, correct, tuple(net.milliseconds_per_image(timed) for net in delivered))
 
 
-def _add(connection: Connection, models: list[Model]) -> None:
-    for model in models:
-        model_registry.add_model(connection, model)
+def _correct(finalist: _Finalist, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> Correct:
+    rows: list[NDArray[np.bool_]] = []
+    for net in finalist.nets:
+        rows.append(net.stored.predict(images).argmax(axis=1) == labels)
+        tick()
+    return np.array(rows)
 
 
-def _untested(finalist: _Finalist) -> ModelMetrics:
-    return ModelMetrics(validation_accuracy=finalist.run.validation_accuracy or 0.0)
+def _scores(final: _Final, reading: _Reading) -> dict[str, dict[str, int]]:
+    """By the models' hashes."""
+    return {
+        net.sha256: {"correct": int(right.sum()), "images": len(right)}
+        for finalist, correct in zip(final.finalists, reading.correct, strict=True)
+        for net, right in zip(finalist.nets, correct, strict=True)
+    }
 
 
-def _finalist(job: RunningJob, run: Run, promoted: bool) -> _Finalist:
-    weights = read_weights(job.models_dir / str(run.weights))
-    net = StoredNet.from_bytes(weights, run.hyperparameters.activation)
-    return _Finalist(run, promoted, weights, hashlib.sha256(weights).hexdigest(), net)
+def _metrics(final: _Final, reading: _Reading | None, k: int) -> ModelMetrics:
+    """Of the delivered net of finalist `k`."""
+    finalist = final.finalists[k]
+    validation = finalist.nets[finalist.delivered].run.validation_accuracy or 0.0
+    if reading is None:
+        return ModelMetrics(validation_accuracy=validation)
+    told = _accuracy(reading.correct[k][finalist.delivered])
+    return ModelMetrics(
+        validation_accuracy=validation,
+        test_accuracy=told.value,
+        test_interval=told.interval,
+        milliseconds_per_image=reading.milliseconds[k],
+    )
+
+
+def _accuracy(right: NDArray[np.bool_]) -> Accuracy:
+    correct, images = int(right.sum()), len(right)
+    interval = binomtest(correct, images).proportion_ci(CONFIDENCE, method="wilson")
+    return Accuracy(value=correct / images, interval=(interval.low, interval.high), correct=correct, images=images)
+
+
+def weigh(winner: Correct, default: Correct | None, fresh: bool) -> Gain:
+    """What winner and default, each (seeds, images), have shown on the test images; None: the default is the winner."""
+    seeds, images = winner.shape
+    rival = winner if default is None else default
+    seen = None if default is None else _compare(winner, default)
+    low, high = (0.0, 0.0) if seen is None else seen.interval(CONFIDENCE)
+    verdict: Literal["better", "not worth it", "worse"] = (
+        "better" if low > 0 else "worse" if high < 0 else "not worth it"
+    )
+    return Gain(
+        over_default=0.0 if seen is None else seen.difference,
+        interval=(low, high),
+        verdict=verdict,
+        seeds=seeds,
+        fresh=fresh,
+        images=images,
+        basis="images and seeds" if seeds > 1 else "images",
+        winner_accuracy=float(winner.mean()),
+        default_accuracy=float(rival.mean()),
+        words=_in_words(seen, (low, high), verdict, fresh),
+    )
+
+
+def _compare(winner: Correct, default: Correct) -> Comparison:
+    return compare(winner, default) if len(winner) > 1 else compare_nets(winner[0], default[0])
+
+
+def _in_words(seen: Comparison | None, interval: tuple[float, float], verdict: str, fresh: bool) -> str:
+    if seen is None:
+        return "not worth it: the default configuration has won the race"
+    low, high = (100 * end for end in interval)
+    words = f"{verdict}: {100 * seen.difference:+.2f} points over the default, 95 % interval {low:+.2f} to {high:+.2f}"
+    if verdict == "not worth it":
+        words += ", which contains zero"
+    if seen.seeds == 1:
+        words += "; with a single seed this tells of other images, not of other seeds"
+    if not fresh:
+        words += "; these are the race's own nets, which have chosen the winner: there was no time for fresh seeds"
+    return words
+
+
+def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Reading | None, model: Model) -> Verdict:
+    winner, validation_count = final.winner, job.dataset.train_count - job.train_count
+    net = winner.nets[winner.delivered]
+    spent = [StageCost(**vars(cost)) for cost in costs(job)]
+    return Verdict(
+        tau=promoted.tau,
+        optimism=promoted.optimism,
+        race=race.tell(promoted.raced, validation_count),
+        gain=None if reading is None else _gain(final, reading),
+        accuracy=None if reading is None else _accuracy(reading.correct[0][winner.delivered]),
+        delivered=Delivered(
+            contender=winner.contender,
+            model=model.id,
+            seed=net.run.seed,
+            validation_accuracy=net.run.validation_accuracy or 0.0,
+            seeds=len(winner.nets),
+        ),
+        opening=None if reading is None else _opening(reading),
+        costs=tuple(spent),
+    )
+
+
+def _gain(final: _Final, reading: _Reading) -> Gain:
+    if final.winner.contender == "default":
+        return weigh(reading.correct[0], None, final.fresh)
+    if len(final.finalists) > 1:
+        return weigh(reading.correct[0], reading.correct[1], final.fresh)
+    seeds, images = reading.correct[0].shape
+    return Gain(
+        over_default=None,
+        interval=None,
+        verdict="unknown",
+        seeds=seeds,
+        fresh=final.fresh,
+        images=images,
+        basis="images",
+        winner_accuracy=float(reading.correct[0].mean()),
+        default_accuracy=None,
+        words="unknown: no net of the default configuration reached its end",
+    )
+
+
+def _opening(reading: _Reading) -> OpeningTold:
+    opening = reading.opening
+    return OpeningTold(
+        number=reading.number, forced=opening.forced, opened_by=opening.opened_by, models=len(opening.models)
+    )
 
 
 def _keep(job: RunningJob, finalist: _Finalist, metrics: ModelMetrics) -> Model:
-    """Write the model's folder, the same one again after a restart; answers its row."""
-    run, dataset = finalist.run, job.dataset
-    promotion = job.promotion
+    """Write the delivered net's folder, the same one again after a restart; answers its row."""
+    net, dataset, promotion = finalist.nets[finalist.delivered], job.dataset, job.promotion
+    run = net.run
     model = Model(
         id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {run.contender}".encode()).hexdigest()[:16],
         study_id=job.study_id,
         job_id=job.lease.job_id,
         study=job.name,
-        kind="single" if finalist.promoted else "default",
+        kind=finalist.kind,
         contender=run.contender,
         hyperparameters=run.hyperparameters,
         parameters=run.parameters,
         metrics=metrics,
-        sha256=finalist.sha256,
-        promoted=finalist.promoted,
+        sha256=net.sha256,
+        promoted=finalist.kind == "single",
         created_at=now(),
     )
     config = ModelConfig(
@@ -132,5 +352,6 @@ def _keep(job: RunningJob, finalist: _Finalist, metrics: ModelMetrics) -> Model:
         epochs=promotion.epochs if promotion is not None else 0,
         best_epoch=run.best_epoch or 0,
     )
-    job.outlast(lambda: write_model(job.models_dir / model.id, finalist.weights, config, metrics))
+    weights = read_weights(job.models_dir / str(run.weights))
+    job.outlast(lambda: write_model(job.models_dir / model.id, weights, config, metrics))
     return model

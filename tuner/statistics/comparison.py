@@ -42,7 +42,7 @@ they did not, which is safe: the interval is too wide then, not too narrow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,10 @@ class Comparison:
     @property
     def standard_error(self) -> float:
         return float(np.sqrt(self.image_variance + self.seed_variance))
+
+    def reversed(self) -> "Comparison":
+        """The rival against the contender."""
+        return replace(self, difference=-self.difference)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Holds the true difference in a share of `level` of all comparisons."""
@@ -129,6 +133,27 @@ def compare(contender: Correct, rival: Correct, others: Sequence[Correct] = ()) 
         seeds=seeds,
         seed_freedom=freedom,
     )
+
+
+def compare_nets(contender: NDArray[np.bool_], rival: NDArray[np.bool_]) -> Comparison:
+    """Two single nets on the same images, each (images,): what is said of them rests on the images alone, and not on seeds."""
+    images = len(contender)
+    difference = contender.astype(float) - rival
+    return Comparison(
+        difference=float(difference.mean()),
+        image_variance=float(difference.var(ddof=1)) / images + 1 / images**2,
+        seed_variance=0.0,
+        images=images,
+        seeds=1,
+        seed_freedom=images - 1,
+    )
+
+
+def are_apart(first: float, second: float, images: int, level: float = 0.95) -> bool:
+    """Whether two accuracies on as many images differ by more than other images would explain, were they different for both: seen
+    on the same images, which is all that is known here, they are apart somewhat earlier. Of seeds it knows nothing."""
+    variance = (first * (1 - first) + second * (1 - second)) / images
+    return bool(abs(first - second) > -stdtrit(max(1, images - 1), (1 - level) / 2) * np.sqrt(variance))
 
 
 def residual_mean_square(correct: Correct) -> float:

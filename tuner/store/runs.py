@@ -18,7 +18,7 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-Stage = Literal["baseline", "rung", "promotion", "challenge"]
+Stage = Literal["baseline", "optimism", "rung", "promotion", "verdict", "challenge"]
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,25 @@ def load_runs(connection: Connection, study_id: int, job_id: int | None, stage: 
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a job's runs at a stage that have ended; the seconds of those that may have run at once are summed."""
+
+    stage: Stage
+    runs: int
+    seconds: float
+    cpu_seconds: float
+
+
+def costs(connection: Connection, study_id: int, job_id: int) -> list[Cost]:
+    """By stage, in the order of their first runs."""
+    sums = func.count(), func.sum(runs.c.seconds), func.sum(runs.c.cpu_seconds)
+    query = (
+        select(runs.c.stage, *sums)
+        .where(runs.c.study_id == study_id, runs.c.job_id == job_id, runs.c.state != RunState.RUNNING)
+        .group_by(runs.c.stage)
+        .order_by(func.min(runs.c.id))
+    )
+    return [Cost(stage, count, wall or 0.0, cpu or 0.0) for stage, count, wall, cpu in connection.execute(query)]

@@ -1,0 +1,264 @@
+"""From the search to the verdict: real nets on a few thousand real digits, on a real SQLite file."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.conftest import wait_until
+from tests.digits import images_and_labels
+from tuner.data.catalogue import describe
+from tuner.data.installation import install
+from tuner.executors.local import LocalExecutor
+from tuner.runner.coordinator import coordinate
+from tuner.settings import Settings
+from tuner.specs.job import PromoteWork
+from tuner.specs.study import StudySpec
+from tuner.specs.verdict import Verdict
+from tuner.stages.job import RunningJob
+from tuner.stages.promotion import promote
+from tuner.stages.verdict import judge
+from tuner.store import further_jobs, jobs, ledger, model_registry, runs, studies, verdicts
+from tuner.store.database import migrate, open_database, reading, writing
+from tuner.store.jobs import Job, JobState
+from tuner.store.ledger import Opening
+from tuner.store.model_files import read_weights
+from tuner.store.runs import Run, RunState, Stage
+
+TEST_IMAGES = 500
+
+
+@dataclass
+class House:
+    engine: Engine
+    executor: LocalExecutor
+    datasets: Path
+    settings: Settings
+
+    def post(self, name: str, promotes: bool = True, **promotion: Any) -> RunningJob:
+        """A new study's job, claimed."""
+        promoting = {"top_k": 2, "max_seeds": 2, "epochs": 2, "max_cost": None, **promotion}
+        spec = StudySpec.model_validate(
+            {
+                "name": name,
+                "dataset": "digits",
+                "search_space": {"depth": 1, "width": {"low": 16, "high": 48}, "activation": "relu", "shift_pixels": 0},
+                "subset": {"train": 400, "validation": 200, "epochs": 2},
+                "budget": {"n_trials": 8, "parallel": 1},
+                "pruner": {"kind": "none"},
+                "promotion": promoting if promotes else None,
+            }
+        )
+        with writing(self.engine) as connection:
+            studies.create_study(connection, spec, [], 1)
+        return self.claim()
+
+    def queue(self, study_id: int, **work: Any) -> RunningJob:
+        with writing(self.engine) as connection:
+            further_jobs.queue_job(connection, study_id, PromoteWork.model_validate(work))
+        return self.claim()
+
+    def claim(self) -> RunningJob:
+        lease = jobs.claim(self.engine, "runner", [])
+        assert lease is not None
+        with reading(self.engine) as connection:
+            study, job = studies.find_study_by_id(connection, lease.study_id), jobs.find_job(connection, lease.job_id)
+        assert study is not None
+        assert job is not None
+        assert study.created_at is not None
+        assert isinstance(study.spec, StudySpec)
+        return RunningJob(
+            engine=self.engine,
+            lease=lease,
+            name=study.name,
+            spec=study.spec,
+            ending=threading.Event(),
+            work=None if job.work is None else PromoteWork.model_validate(job.work),
+            dataset=describe("digits", self.datasets),
+            executor=self.executor,
+            models_dir=self.settings.models_dir,
+            created_at=study.created_at,
+        )
+
+    def verdict(self, job: RunningJob) -> Verdict:
+        with reading(self.engine) as connection:
+            found = verdicts.of_job(connection, job.lease.job_id)
+        assert found is not None
+        return found
+
+    def trained(self, job: RunningJob, stage: Stage) -> list[Run]:
+        with reading(self.engine) as connection:
+            return runs.load_runs(connection, job.study_id, job.lease.job_id, stage)
+
+    def openings(self, job: RunningJob) -> list[Opening]:
+        """Of these images, by the job's study."""
+        with reading(self.engine) as connection:
+            found = ledger.load_openings(connection, job.dataset.checksum)
+        return [opening for opening in found if opening.study_name == job.name]
+
+    def row(self, job: RunningJob) -> Job:
+        with reading(self.engine) as connection:
+            found = jobs.find_job(connection, job.lease.job_id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """3,000 digits to train on, 600 to validate, 500 sealed."""
+    root = tmp_path_factory.mktemp("promotion")
+    images, labels = images_and_labels()
+    arrays = {"train_images": images[:3600], "train_labels": labels[:3600]}
+    tested = {"test_images": images[-TEST_IMAGES:], "test_labels": labels[-TEST_IMAGES:]}
+    install("digits", root / "datasets", {**arrays, **tested})
+    settings = Settings(data_dir=root)
+    engine, executor = open_database(settings.database_url), LocalExecutor(2)
+    migrate(engine)
+    yield House(engine, executor, root / "datasets", settings)
+    executor.close()
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def whole(house: House) -> RunningJob:
+    """A study's job that has come to its end."""
+    job = house.post("whole")
+    coordinate(job)
+    row = house.row(job)
+    assert (row.state, row.stop_reason, row.error) == (JobState.SUCCEEDED, "n_trials", None)
+    return job
+
+
+def test_a_verdict_tells_what_was_trained(house: House, whole: RunningJob) -> None:
+    """Subset, rung, race and their cost as the runs have it; all epochs that were trained count as done, and none is left."""
+    verdict = house.verdict(whole)
+    rung, race = house.trained(whole, "rung"), house.trained(whole, "promotion")
+    assert verdict.tau.configurations == len(rung)
+    assert verdict.tau.interval is not None
+    assert verdict.optimism is not None
+    assert (verdict.optimism.seeds, verdict.optimism.images) == (3, 200)
+    assert verdict.optimism.value == pytest.approx(verdict.optimism.search_value - verdict.optimism.fresh_value)
+    assert {entrant.contender for entrant in verdict.race.entrants} == {run.contender for run in race}
+    assert sum(entrant.seeds for entrant in verdict.race.entrants) == len(race)
+    for entrant in verdict.race.entrants:
+        accuracies = [run.validation_accuracy or 0.0 for run in race if run.contender == entrant.contender]
+        assert entrant.accuracy == pytest.approx(sum(accuracies) / len(accuracies))
+    assert verdict.race.entrants[0].contender == verdict.race.winner == verdict.delivered.contender
+    assert (verdict.race.looks, verdict.race.stopped_by) == (1, "max_seeds")
+    assert [cost.stage for cost in verdict.costs] == ["rung", "optimism", "promotion", "verdict"]
+    row = house.row(whole)
+    epochs = sum(cost.runs for cost in verdict.costs) * 2
+    assert row.progress_done == row.progress_total == 8 + epochs
+
+
+def test_the_gain_comes_from_fresh_seeds_on_the_test_set(house: House, whole: RunningJob) -> None:
+    """No seed of the race is among those of the verdict; the gain is the difference of what the ledger's reading has right."""
+    verdict, [opening] = house.verdict(whole), house.openings(whole)
+    fresh = house.trained(whole, "verdict")
+    assert {run.seed for run in fresh}.isdisjoint(run.seed for run in house.trained(whole, "promotion"))
+    assert verdict.gain is not None
+    assert (verdict.gain.seeds, verdict.gain.fresh, verdict.gain.basis) == (2, True, "images and seeds")
+    assert verdict.opening is not None
+    assert (verdict.opening.number, verdict.opening.forced, verdict.opening.models) == (1, False, len(opening.models))
+    assert opening.reading is not None
+    share: dict[str, list[float]] = {}
+    for run in fresh:
+        sha256 = hashlib.sha256(read_weights(whole.models_dir / str(run.weights))).hexdigest()
+        share.setdefault(run.contender, []).append(opening.reading[sha256]["correct"] / TEST_IMAGES)
+    means = {name: sum(found) / len(found) for name, found in share.items()}
+    assert verdict.gain.winner_accuracy == pytest.approx(means[verdict.race.winner])
+    assert verdict.gain.default_accuracy == pytest.approx(means["default"])
+
+
+def test_the_delivered_model_is_the_median_seed(house: House, whole: RunningJob) -> None:
+    """Of the winner's fresh runs the median by validation accuracy, the lower of two, is the model that is promoted."""
+    verdict = house.verdict(whole)
+    fresh = [run for run in house.trained(whole, "verdict") if run.contender == verdict.race.winner]
+    lower = min(fresh, key=lambda run: run.validation_accuracy or 0.0)
+    assert verdict.delivered.seed == lower.seed
+    with reading(house.engine) as connection:
+        model = model_registry.promoted_model(connection, whole.study_id)
+    assert model is not None
+    assert (model.id, model.contender) == (verdict.delivered.model, verdict.race.winner)
+    assert model.sha256 == hashlib.sha256(read_weights(whole.models_dir / str(lower.weights))).hexdigest()
+
+
+def test_an_interrupted_promotion_comes_to_the_same_verdict(house: House, whole: RunningJob) -> None:
+    """A job that its runner gives back in the middle of the race, and again in the verdict, finds what one left alone finds."""
+    job = house.post("disturbed")
+    for stage in ("promotion", "verdict"):
+        thread = threading.Thread(target=coordinate, args=(job,))
+        thread.start()
+        wait_until(lambda job=job, stage=stage: bool(house.trained(job, stage)), f"{stage} has begun")  # type: ignore[misc]
+        job.ending.set()
+        thread.join(30)
+        assert house.row(job).state == JobState.QUEUED
+        job = house.claim()
+    coordinate(job)
+    found, expected = house.verdict(job), house.verdict(whole)
+    same = ("tau", "optimism", "race", "gain", "accuracy")
+    assert {name: getattr(found, name) for name in same} == {name: getattr(expected, name) for name in same}
+    assert found.delivered.seed == expected.delivered.seed
+    assert len(house.openings(job)) == 1
+
+
+def test_another_opening_takes_force(house: House, whole: RunningJob) -> None:
+    """The same models again are the same opening; others leave the test set closed, unless they force it, which is shown."""
+    again = house.queue(whole.study_id)
+    coordinate(again)
+    assert (house.row(again).stop_reason, len(house.openings(whole))) == ("promoted", 1)
+    others = house.queue(whole.study_id, epochs=1)
+    coordinate(others)
+    assert (house.row(others).stop_reason, house.verdict(others).gain) == ("test_set_sealed", None)
+    assert len(house.openings(whole)) == 1
+    forcing = house.queue(whole.study_id, epochs=1, force_test=True)
+    coordinate(forcing)
+    assert house.row(forcing).stop_reason == "promoted"
+    opening = house.verdict(forcing).opening
+    assert opening is not None
+    assert opening.forced
+    assert [found.forced for found in house.openings(whole)] == [False, True]
+
+
+def test_a_costly_promotion_takes_fewer_seeds(house: House) -> None:
+    """Where `max_cost` is spent, the race ends after its first seed, and the verdict has two fresh ones all the same."""
+    job = house.post("costly", max_seeds=3, max_cost=0.001)
+    coordinate(job)
+    verdict = house.verdict(job)
+    assert (verdict.race.stopped_by, verdict.race.looks) == ("cost", 0)
+    assert {entrant.seeds for entrant in verdict.race.entrants} == {1}
+    assert verdict.gain is not None
+    assert verdict.gain.seeds == 2
+
+
+def test_a_single_seed_tells_of_images_alone(house: House) -> None:
+    """With `max_seeds: 1` the gain has an interval, and says that seeds are not in it."""
+    job = house.post("single", max_seeds=1)
+    coordinate(job)
+    gain = house.verdict(job).gain
+    assert gain is not None
+    assert (gain.seeds, gain.basis) == (1, "images")
+    assert gain.over_default == 0.0 or "not of other seeds" in gain.words
+
+
+def test_without_time_for_fresh_seeds_the_race_is_read(house: House) -> None:
+    """A job that runs out of time after the race is judged by the race's own nets, and says that these chose the winner."""
+    job = house.post("hurried", promotes=False)
+    coordinate(job)
+    again = house.queue(job.study_id, top_k=2, max_seeds=2, epochs=2)
+    assert again.promotion is not None
+    promotion = again.promotion.model_copy(update={"max_cost": None})
+    promoted = promote(again, promotion)
+    budget = again.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
+    again.spec = again.spec.model_copy(update={"budget": budget})
+    assert judge(again, promotion, promoted)
+    gain = house.verdict(again).gain
+    assert gain is not None
+    assert (gain.fresh, gain.seeds) == (False, 2)
+    assert all(run.state == RunState.COMPLETE for run in house.trained(again, "promotion"))
+    assert house.trained(again, "verdict") == []
