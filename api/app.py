@@ -35,9 +35,12 @@ from api.routes import (
     trials,
 )
 from api.served_nets import HELD_BYTES, ServedNet
+from api.told import Told
+from api.unchanged import Unchanged
 from tuner import __version__
 from tuner.errors import InvalidInput
 from tuner.settings import Settings
+from tuner.store.data_version import DataVersion
 from tuner.store.database import migrate, open_database, reading
 from tuner.store.tokens import any_token
 
@@ -76,6 +79,8 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     )
     app.state.engine, app.state.settings = engine, settings
     app.state.keyring, app.state.limits = Keyring(engine, *keys), Limits(settings)
+    app.state.version = version = DataVersion(engine)
+    app.state.told = Told(engine, version)
     app.state.analyses = Remembered[bytes](analysis.REMEMBERED_BYTES, len)
     app.state.nets = Remembered[ServedNet](HELD_BYTES, ServedNet.bytes)
     problems.install(app)
@@ -103,6 +108,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     # The router's last resort and no mount: a mount at "/" would swallow every known path asked with a wrong method.
     app.state.dashboard = Dashboard(settings.database_url)
     app.router.default = app.state.dashboard
+    app.add_middleware(Unchanged, version=version)
     app.add_middleware(Changes, engine=engine)
     app.state.metrics = Metrics(engine)
     app.add_middleware(Gate, origins=Origins(settings), keyring=app.state.keyring, limits=app.state.limits)
@@ -126,5 +132,6 @@ def _open(settings: Settings) -> Engine:
 
 def close(app: FastAPI) -> None:
     """The app's connections are closed."""
+    app.state.version.close()
     app.state.engine.dispose()
     app.state.dashboard.close()

@@ -136,7 +136,7 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
     items: list[BestConfiguration] = []
     seen: set[Hyperparameters | Point] = set()
     best: float | None = None
-    for trial in trials.best_first(connection, study.id, study.minimize):
+    for trial in trials.best_first(connection, study.id, study.minimize, chunk=2 * k):
         point = _point(study, trial)
         parameters = trial.user_attrs.get("parameters")
         best = trial.values[0] if best is None else best

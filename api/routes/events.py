@@ -5,24 +5,21 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 import anyio
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from sqlalchemy import Engine
 
 from api.dependencies import AnEngine, StudyName, TheCaller, TheLimits, find_study
 from api.keyring import ANONYMOUS
 from api.limits import address_of
 from api.problems import described
+from api.told import BATCH, Told
 from tuner.errors import InvalidInput
 from tuner.store import events
 from tuner.store.database import reading
-from tuner.store.events import Event
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
 POLL_SECONDS = 0.5
-BATCH = 500
 
 STREAM_SECONDS = 600.0
 """A stream ends after so long: clients connect again by themselves, and show by that that they may still come in."""
@@ -48,6 +45,11 @@ def _begin(
         return study.id, events.newest(connection, study.id) if after is None else after
 
 
+def _told(request: Request) -> Told:
+    told: Told = request.app.state.told
+    return told
+
+
 def _one_more(request: Request, caller: TheCaller, limits: TheLimits) -> Iterator[None]:
     with limits.streams.opening(address_of(request) if caller == ANONYMOUS else caller.name):
         yield
@@ -61,7 +63,7 @@ def _one_more(request: Request, caller: TheCaller, limits: TheLimits) -> Iterato
     summary="Follow a study by server-sent events",
 )
 async def follow_events(
-    begun: Annotated[tuple[int, int], Depends(_begin)], engine: AnEngine
+    begun: Annotated[tuple[int, int], Depends(_begin)], told: Annotated[Told, Depends(_told)]
 ) -> AsyncIterator[ServerSentEvent]:
     """From now on, or from `after` or `Last-Event-ID` on. After ten minutes the stream ends, and a browser connects again.
 
@@ -72,16 +74,9 @@ async def follow_events(
     yield ServerSentEvent(id=str(after))  # no event: who loses the stream before the first one goes on from here
     until = time.monotonic() + STREAM_SECONDS
     while time.monotonic() < until:
-        found = await run_sync(_next, engine, study_id, after)
-        for event in found:
-            yield ServerSentEvent(
-                id=str(event.id), event=event.kind, data={"at": event.at, "job": event.job_id, **event.data}
-            )
-            after = event.id
+        found = await told.after(study_id, after)
+        for event_id, event in found:
+            yield event
+            after = event_id
         if len(found) < BATCH:
             await anyio.sleep(POLL_SECONDS)
-
-
-def _next(engine: Engine, study_id: int, after: int) -> list[Event]:
-    with reading(engine) as connection:
-        return events.of_study(connection, study_id, after, BATCH)

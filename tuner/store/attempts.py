@@ -58,6 +58,9 @@ class Attempt:
 
 _OPEN = update(attempts).where(attempts.c.trial_id == bindparam("trial"), attempts.c.ended_at.is_(None))
 
+_OF_TRIALS = attempts.c.trial_id.in_(bindparam("trials", expanding=True))
+_COUNTS = select(attempts.c.trial_id, func.count()).where(_OF_TRIALS).group_by(attempts.c.trial_id)
+
 
 def open_attempt(connection: Connection, trial_id: int, study_id: int, job_id: int, fence: int) -> None:
     values = {"trial_id": trial_id, "study_id": study_id, "job_id": job_id, "fence": fence, "started_at": now()}
@@ -116,8 +119,7 @@ def load_attempts(connection: Connection, trial_id: int) -> list[Attempt]:
 
 
 def count_attempts(connection: Connection, trial_ids: Sequence[int]) -> dict[int, int]:
-    query = select(attempts.c.trial_id, func.count()).where(attempts.c.trial_id.in_(trial_ids))
-    return {row[0]: row[1] for row in connection.execute(query.group_by(attempts.c.trial_id))}
+    return {row[0]: row[1] for row in connection.execute(_COUNTS, {"trials": list(trial_ids)}).all()}
 
 
 def _open_ids(connection: Connection, study_id: int, inside: bool = False) -> list[int]:

@@ -1,10 +1,11 @@
 """The models that were kept: rows here, files in a folder each under the models' folder."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, tuple_, update
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.spec import Spec
@@ -71,8 +72,14 @@ def find_model(connection: Connection, model_id: str) -> Model | None:
 
 def promoted_model(connection: Connection, study_id: int) -> Model | None:
     """The study's winner."""
-    row = connection.execute(_query().where(models.c.study_id == study_id, models.c.promoted)).one_or_none()
+    row = connection.execute(_promoted(), {"study": study_id}).one_or_none()
     return None if row is None else _model(row)
+
+
+@lru_cache
+def _promoted() -> Select[Any]:
+    """Of the study `study`."""
+    return _query().where(models.c.study_id == bindparam("study"), models.c.promoted)
 
 
 def winner_of(connection: Connection, job_id: int) -> str | None:
@@ -99,7 +106,7 @@ def list_models(connection: Connection, before: str | None, limit: int, study_id
     return [_model(row) for row in connection.execute(query)]
 
 
-def _query() -> Any:
+def _query() -> Select[Any]:
     ours = studies.join(trials.STUDIES, trials.STUDIES.c.study_id == studies.c.study_id)
     on = models.join(ours, models.c.study_id == studies.c.study_id)
     return select(models, studies.c.name).select_from(on).where(studies.c.deleted_at.is_(None))

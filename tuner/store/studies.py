@@ -1,21 +1,23 @@
 """Studies: Optuna's row, and ours with what was asked for. A study without our row is foreign: made by another program."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from optuna.study import StudyDirection
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     ScalarSelect,
     Select,
     and_,
+    bindparam,
     case,
     exists,
     false,
     func,
     insert,
-    literal,
     select,
     true,
     update,
@@ -80,14 +82,13 @@ def create_study(
 
 def find_study(connection: Connection, name: str) -> Study | None:
     """By name, or a foreign study by `@<its Optuna study id>`."""
-    table = trials.STUDIES
-    by_id = name.startswith("@") and name[1:].isdecimal() and len(name) < 12
-    where = table.c.study_id == int(name[1:]) if by_id else table.c.study_name == name
-    return _one(connection, _whole_studies().where(where))
+    if name.startswith("@") and name[1:].isdecimal() and len(name) < 12:
+        return find_study_by_id(connection, int(name[1:]))
+    return _one(connection, "study_name", name)
 
 
 def find_study_by_id(connection: Connection, study_id: int) -> Study | None:
-    return _one(connection, _whole_studies().where(trials.STUDIES.c.study_id == study_id))
+    return _one(connection, "study_id", study_id)
 
 
 def own_spec(study: Study) -> StudySpec | OutsideStudySpec:
@@ -171,18 +172,26 @@ def current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
     )
 
 
-def _whole_studies() -> Select[Any]:
-    return select_studies(studies.c.spec, studies.c.notes, studies.c.revision, studies.c.created_at)
+@lru_cache
+def _whole_study(column: str) -> Select[Any]:
+    """The study whose `column` of Optuna's table is `wanted`."""
+    query = select_studies(studies.c.spec, studies.c.notes, studies.c.revision, studies.c.created_at)
+    return query.where(trials.STUDIES.c[column] == bindparam("wanted"))
 
 
-def _one(connection: Connection, query: Select[Any]) -> Study | None:
-    row = connection.execute(query).one_or_none()
+@lru_cache
+def _job_of_study() -> Select[Any]:
+    """That the study `study` is at."""
+    return select(jobs).where(jobs.c.id == current_job(bindparam("study", type_=Integer)))
+
+
+def _one(connection: Connection, column: str, wanted: str | int) -> Study | None:
+    row = connection.execute(_whole_study(column), {"wanted": wanted}).one_or_none()
     if row is None:
         return None
     job = None
     if row.spec is not None:
-        current = jobs.c.id == current_job(literal(row.study_id))
-        job = connection.execute(select(jobs).where(current)).one_or_none()
+        job = connection.execute(_job_of_study(), {"study": row.study_id}).one_or_none()
     return Study(
         id=row.study_id,
         name=row.study_name,

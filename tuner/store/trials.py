@@ -179,11 +179,17 @@ def write_study_system_attributes(connection: Connection, study_id: int, attribu
 
 def count_states(connection: Connection, study_ids: Sequence[int]) -> dict[int, dict[TrialState, int]]:
     """Trials by study and state."""
-    # One row a study: grouped by state, too, SQLite would sort all trials first.
-    counts = [func.count().filter(TRIALS.c.state == state) for state in TrialState]
-    query = select(TRIALS.c.study_id, *counts).where(TRIALS.c.study_id.in_(study_ids)).group_by(TRIALS.c.study_id)
-    found = {row[0]: dict(zip(TrialState, row[1:], strict=True)) for row in connection.execute(query)}
+    rows = connection.execute(_state_counts(), {"studies": list(study_ids)}).all()
+    found = {row[0]: dict(zip(TrialState, row[1:], strict=True)) for row in rows}
     return {study_id: found.get(study_id, {}) for study_id in study_ids}
+
+
+@lru_cache
+def _state_counts() -> Select[Any]:
+    """Of the studies `studies`. One row a study: grouped by state, too, SQLite would sort all trials first."""
+    counts = [func.count().filter(TRIALS.c.state == state) for state in TrialState]
+    wanted = TRIALS.c.study_id.in_(bindparam("studies", expanding=True))
+    return select(TRIALS.c.study_id, *counts).where(wanted).group_by(TRIALS.c.study_id)
 
 
 def load_trials(connection: Connection, study_id: int) -> list[FrozenTrial]:
@@ -206,10 +212,15 @@ def best_trials(
     connection: Connection, study_id: int, minimize: bool, limit: int | None, offset: int = 0
 ) -> list[FrozenTrial]:
     """COMPLETE trials from the best value down; of equal values the earlier trial first."""
-    query = _complete(select(TRIALS)).where(TRIALS.c.study_id == study_id)
-    order = sortable_value().asc() if minimize else sortable_value().desc()
-    ordered = query.order_by(order, TRIALS.c.number).limit(limit).offset(offset)
-    return frozen(connection, connection.execute(ordered).all())
+    ordered = _best_rows(minimize).limit(limit).offset(offset)
+    return frozen(connection, connection.execute(ordered, {"study": study_id}).all())
+
+
+@lru_cache
+def _best_rows(minimize: bool) -> Select[Any]:
+    """Of the study `study`."""
+    query = _complete(select(TRIALS)).where(TRIALS.c.study_id == bindparam("study"))
+    return query.order_by(sortable_value().asc() if minimize else sortable_value().desc(), TRIALS.c.number)
 
 
 def best_first(connection: Connection, study_id: int, minimize: bool, chunk: int = 50) -> Iterator[FrozenTrial]:
@@ -225,10 +236,16 @@ def best_first(connection: Connection, study_id: int, minimize: bool, chunk: int
 
 def extreme_values(connection: Connection, study_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
     """The least and the greatest value of each study's COMPLETE trials; a study without one is left out."""
+    found = connection.execute(_extremes(), {"studies": list(study_ids)}).all()
+    return {study_id: (least, greatest) for study_id, least, greatest in found}
+
+
+@lru_cache
+def _extremes() -> Select[Any]:
+    """Of the studies `studies`."""
     value = sortable_value()
     query = _complete(select(TRIALS.c.study_id, func.min(value), func.max(value)))
-    found = connection.execute(query.where(TRIALS.c.study_id.in_(study_ids)).group_by(TRIALS.c.study_id))
-    return {study_id: (least, greatest) for study_id, least, greatest in found}
+    return query.where(TRIALS.c.study_id.in_(bindparam("studies", expanding=True))).group_by(TRIALS.c.study_id)
 
 
 def _complete(query: Select[Any]) -> Select[Any]:
@@ -273,8 +290,8 @@ def frozen(connection: Connection, rows: Sequence[Row[Any]]) -> list[FrozenTrial
     def by_trial(table: Table) -> dict[int, list[Row[Any]]]:
         grouped = defaultdict(list)
         for chunk in range(0, len(ids), 10_000):
-            query = select(table).where(table.c.trial_id.in_(ids[chunk : chunk + 10_000]))
-            for row in connection.execute(query.order_by(next(iter(table.primary_key)))):
+            # At once: row by row, the driver's answers would be asked for by Python's own calls.
+            for row in connection.execute(_of_trials(table), {"trials": ids[chunk : chunk + 10_000]}).all():
                 grouped[row.trial_id].append(row)
         return grouped
 
@@ -300,6 +317,13 @@ def frozen(connection: Connection, rows: Sequence[Row[Any]]) -> list[FrozenTrial
         )
         trials.append(trial)
     return trials
+
+
+@lru_cache
+def _of_trials(table: Table) -> Select[Any]:
+    """The rows of the trials `trials`, in the order in which they were written."""
+    wanted = table.c.trial_id.in_(bindparam("trials", expanding=True))
+    return select(table).where(wanted).order_by(next(iter(table.primary_key)))
 
 
 def _leave(connection: Connection, trial_id: int, before: TrialState, **values: Any) -> bool:
