@@ -22,9 +22,22 @@ from tuner.errors import Conflict, NotFound
 from tuner.runner import housekeeper
 from tuner.runner.housekeeper import Housekeeper
 from tuner.settings import Settings
+from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.schedule import ScheduleSpec
 from tuner.specs.study import StudySpec
-from tuner.store import attempts, champions, events, jobs, ledger, schedule_runs, schedules, studies, tables, trials
+from tuner.store import (
+    attempts,
+    champions,
+    events,
+    jobs,
+    ledger,
+    schedule_runs,
+    schedules,
+    studies,
+    tables,
+    trials,
+    warm_starts,
+)
 from tuner.store.champions import Contest, Ruling
 from tuner.store.clock import now
 from tuner.store.database import open_database, reading, writing
@@ -55,6 +68,8 @@ class Stored:
             ledger.record_opening(connection, opener, [name])
             row = {"job_id": self.job_id, "study_id": self.id, "verdict": {}, "recorded_at": now()}
             connection.execute(insert(tables.verdicts).values(row))
+            told = EarlierTrial(study="a", number=0, state="COMPLETE", params={}, values=(0.5,), reports={})
+            warm_starts.keep(connection, self.id, [told])
             events.record(connection, self.id, self.job_id, "epoch", number=0, epoch=1, value=0.5)
             jobs.cancel_all(connection, self.id)
         self.weights, self.checkpoint = models_dir / f"run-{self.run_id}", models_dir / f"run-{self.run_id}.checkpoint"

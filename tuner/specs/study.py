@@ -57,6 +57,10 @@ class SamplerSpec(Spec):
     kind: Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"] = "tpe"
 
 
+LEARNING = ("tpe", "gp")
+"""The samplers that learn from whatever trial they are shown; CMA-ES does from those of its own drawing."""
+
+
 class PrunerSpec(Spec):
     kind: Literal["hyperband", "successive_halving", "median", "none"] = "hyperband"
 
@@ -131,7 +135,7 @@ class CommonSpec(Spec):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     budget: BudgetSpec = BudgetSpec()
-    warm_start: tuple[str, ...] = Field((), max_length=0, description="not yet: only an empty list is accepted")
+    warm_start: tuple[str, ...] = Field((), max_length=0, description="of our own nets only")
     webhook: Webhook | None = Field(None, description="told when a job has ended; a URL alone has the default events")
     priority: int = Field(0, ge=-100, le=100, description="of the study's first job: a higher one is started first")
     seed: int = Field(0, ge=0, lt=2**31)
@@ -158,6 +162,12 @@ class StudySpec(CommonSpec):
         False,
         description="the search is the same with one worker and with many, disturbed or not: it asks in generations and takes no "
         "time limit, neither of the job nor of a trial",
+    )
+    warm_start: tuple[Name, ...] = Field(
+        (),
+        max_length=5,
+        description="earlier studies of the same data set, objectives and subset; their trials inform the sampler where their "
+        "configurations lie in this study's space, and count as none of its own",
     )
     generation_size: int | None = Field(
         None, ge=1, le=256, description=f"of a deterministic search; null: {GENERATION_SIZE}"
@@ -194,6 +204,14 @@ class StudySpec(CommonSpec):
         check_sampler(self.sampler, len(metrics))
         if self.deterministic and "seconds" in metrics:
             raise ValueError("a deterministic study takes no objective that a clock measures, but got seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _check_warm_start(self) -> Self:
+        if len(set(self.warm_start)) < len(self.warm_start):
+            raise ValueError(f"warm_start must name each study once, but got {', '.join(self.warm_start)}")
+        if self.warm_start and self.sampler.kind not in LEARNING:
+            raise ValueError(f"warm_start takes the sampler {' or '.join(LEARNING)}, but got {self.sampler.kind}")
         return self
 
     @model_validator(mode="after")

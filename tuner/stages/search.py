@@ -30,7 +30,7 @@ from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.stopping import stop_reason
 from tuner.stages.trial_task import subset_slice, trial_task
 from tuner.stages.view import View, derive_seed
-from tuner.store import attempts, curves, jobs, revisions, trials
+from tuner.store import attempts, curves, jobs, revisions, trials, warm_starts
 from tuner.store.attempts import LOST_WORKER, Ending
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class _Search:
     def __init__(self, job: RunningJob) -> None:
         self._job = job
         self._attributes = job.read(lambda connection: trials.study_system_attributes(connection, job.study_id))
-        self._view = View(job.spec, self._load(), self._attributes, self._violation)
+        earlier = job.read(lambda connection: warm_starts.load(connection, job.study_id))
+        self._view = View(job.spec, self._load(), self._attributes, self._violation, earlier)
         self._running: dict[str, _Running] = {}
         self._epochs = 0
         self._began = time.monotonic()

@@ -24,6 +24,7 @@ from optuna.samplers import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.search_space import Suggests
 from tuner.specs.study import Direction, PrunerSpec, SamplerSpec
 from tuner.stages.view_storage import RUNG, ViewStorage, before_training
@@ -103,7 +104,8 @@ class Asked(Generic[P]):
 class View(Generic[P]):
     """`trials` are all the study's trials in the order of their numbers, as the database has them.
 
-    `violation` says of a point how far it violates the study's constraint; 0 or less: it does not.
+    `violation` says of a point how far it violates the study's constraint; 0 or less: it does not. The sampler sees the trials of
+    `earlier` studies before all others; they count as none of this study's.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class View(Generic[P]):
         trials: Sequence[FrozenTrial],
         study_attributes: Mapping[str, Any],
         violation: Callable[[P], float] = lambda _point: 0.0,
+        earlier: Sequence[EarlierTrial] = (),
     ) -> None:
         self._spec = spec
         self._space = spec.search_space
@@ -119,6 +122,7 @@ class View(Generic[P]):
         self._generation_size = spec.generation()
         self._pruner = make_pruner(spec)
         self._violation = violation
+        self._earlier = [self._frozen(trial, k - len(earlier)) for k, trial in enumerate(earlier)]
         self.default_params = spec.default_params()
         if self.default_params is not None and violation(self._space.restore(self.default_params)) > 0:
             self.default_params = None
@@ -247,7 +251,7 @@ class View(Generic[P]):
             self._study.enqueue_trial(self.default_params)
 
     def _fill(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
-        self._storage = ViewStorage(self._generation_size)
+        self._storage = ViewStorage(self._generation_size, self._earlier)
         directions = [StudyDirection[direction.upper()] for direction in self._spec.directions()]
         self._study_id = self._storage.create_new_study(directions, NAME)
         for key, value in study_attributes.items():
@@ -258,6 +262,20 @@ class View(Generic[P]):
         self._study = optuna.load_study(study_name=NAME, storage=self._storage, pruner=NopPruner())
         with self._storage.shown_to("pruner", 0):
             self._judged = optuna.load_study(study_name=NAME, storage=self._storage, pruner=NopPruner())
+
+    def _frozen(self, trial: EarlierTrial, number: int) -> FrozenTrial:
+        """With the distributions of this study's space, and a number below 0."""
+        fixed = optuna.trial.FixedTrial({**trial.params})
+        self._space.suggest(fixed)
+        frozen = optuna.trial.create_trial(
+            state=TrialState[trial.state],
+            values=None if trial.values is None else list(trial.values),
+            params=fixed.params,
+            distributions=fixed.distributions,
+            intermediate_values={**trial.reports},
+        )
+        frozen.number = frozen._trial_id = number
+        return frozen
 
     def _pop(self) -> Asked[P]:
         self._study.sampler = make_sampler(self._spec, len(self), 0)

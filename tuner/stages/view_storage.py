@@ -23,12 +23,15 @@ class ViewStorage(InMemoryStorage):
     With `generation_size` the trials 0 to size - 1 are the first generation, and so on: who reads for a trial sees those of
     earlier generations as they ended, and the others of its own as they started, however far they are.
 
+    The sampler sees the trials of `earlier` studies, too, before the study's own.
+
     Of several objectives the pruner sees the first one alone, for which Optuna's pruners are made. The sampler sees no reports
     then, which Optuna's TPE cannot rank.
     """
 
-    def __init__(self, generation_size: int | None) -> None:
+    def __init__(self, generation_size: int | None, earlier: Sequence[FrozenTrial] = ()) -> None:
         super().__init__()
+        self._earlier = earlier
         self._generation_size = generation_size
         self._reader: Reader | None = None
         self._number = 0
@@ -53,8 +56,10 @@ class ViewStorage(InMemoryStorage):
             return super().get_all_trials(study_id, deepcopy, states)
         several = len(super().get_study_directions(study_id)) > 1
         shown = self._of_generations(super().get_all_trials(study_id, deepcopy=False))
-        if self._reader == "sampler" and several:
-            shown = [_without_reports(trial) for trial in shown]
+        if self._reader == "sampler":
+            shown = [*self._earlier, *shown]
+            if several:
+                shown = [_without_reports(trial) for trial in shown]
         if states is not None:
             shown = [trial for trial in shown if trial.state in states]
         return copy.deepcopy(shown) if deepcopy else shown

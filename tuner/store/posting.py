@@ -6,9 +6,10 @@ from tuner.data.catalogue import Dataset, describe
 from tuner.data.splits import part_sizes, search_slices
 from tuner.errors import InvalidInput, NotFound
 from tuner.settings import Settings
+from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import StudySpec
-from tuner.store import studies
+from tuner.store import studies, warm_starts
 from tuner.webhooks import WebhookRules
 
 
@@ -17,11 +18,19 @@ def post_study(
 ) -> int:
     """The id of the study's first job, which waits until `after_job_id` has ended.
 
-    Raises InvalidInput where the spec does not go with its data set, Conflict where the name is taken.
+    Raises InvalidInput where the spec does not go with its data set or its earlier studies, Conflict where the name is taken.
     """
     notes = check(spec, settings)
+    warm: list[EarlierTrial] = []
+    if isinstance(spec, StudySpec):
+        warm, said = warm_starts.gather(connection, spec)
+        notes += said
     total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion)
-    return studies.create_study(connection, spec, notes, total, after_job_id)
+    job_id = studies.create_study(connection, spec, notes, total, after_job_id)
+    study = studies.find_study(connection, spec.name)
+    assert study is not None
+    warm_starts.keep(connection, study.id, warm)
+    return job_id
 
 
 def check(spec: StudySpec | OutsideStudySpec, settings: Settings) -> list[str]:

@@ -1,6 +1,7 @@
 """Our tables, beside Optuna's. A trial, its parameters, values and reports stand in Optuna's tables and nowhere else.
 
     tuner_studies        what was asked for, of the studies made here (a study without a row is foreign)
+    tuner_warm_trials    what earlier studies tell a study's sampler
     tuner_jobs           the work on a study, with its lease
     tuner_events         what happened to a study, in order: a job's log
     tuner_runners        the runners and when each was last alive
@@ -89,6 +90,14 @@ jobs = Table(
     Index("tuner_jobs_by_state_and_study", "state", "study_id"),
     Index("tuner_jobs_by_study", "study_id", "state", "id"),
     sqlite_autoincrement=True,
+)
+
+warm_trials = Table(
+    "tuner_warm_trials",
+    metadata,
+    Column("study_id", Integer, ForeignKey("tuner_studies.study_id"), primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("trial", JSON, nullable=False),
 )
 
 events = Table(
