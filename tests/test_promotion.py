@@ -222,6 +222,7 @@ def test_another_opening_takes_force(house: House, whole: RunningJob) -> None:
     opening = house.verdict(forcing).opening
     assert opening is not None
     assert opening.forced
+    assert [told.study for told in opening.forced_openings] == ["whole"]
     assert [found.forced for found in house.openings(whole)] == [False, True]
 
 

@@ -104,7 +104,8 @@ class PromotionSpec(Spec):
         4.0,
         gt=0,
         description="a further seed is trained only where promotion, with it, takes at most so many times the training seconds "
-        "of the search; the first seed of the race and two for the verdict are trained in any case. null: no such bound",
+        "of the search; the first seed of the race and two for the verdict are trained in any case. null: no such bound, nor has "
+        "a deterministic study one",
     )
 
     def rung_size(self) -> int:

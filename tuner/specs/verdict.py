@@ -115,6 +115,14 @@ class Delivered(Spec):
     seeds: int = Field(description="among which it is the median")
 
 
+class ForcedOpening(Spec):
+    """Of the sealed test set, by a study that had opened it before."""
+
+    study: str
+    opened_at: str
+    opened_by: str | None
+
+
 class OpeningTold(Spec):
     """Of the sealed test set, by this job."""
 
@@ -122,6 +130,9 @@ class OpeningTold(Spec):
     forced: bool = Field(description="whether it was opened although the study had opened it before")
     opened_by: str | None = Field(description="who asked for the job; null where that is not known any more")
     models: int = Field(description="nets on the frozen list")
+    forced_openings: tuple[ForcedOpening, ...] = Field(
+        (), description="of these images, by all studies, up to this one"
+    )
 
 
 class StageCost(Spec):

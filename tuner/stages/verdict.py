@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from tuner.data.sealed import Pixels, open_test_set
 from tuner.errors import TestSetSealed
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
-from tuner.specs.verdict import Accuracy, Delivered, Gain, OpeningTold, StageCost, Verdict
+from tuner.specs.verdict import Accuracy, Delivered, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
 from tuner.stages import race
 from tuner.stages.allowance import allowance, costs
 from tuner.stages.job import RunningJob
@@ -83,8 +83,8 @@ class _Final:
 class _Reading:
     """What the opened test set has shown: for each finalist which images its nets have right (seeds, images)."""
 
-    opening: Opening
-    number: int
+    openings: tuple[Opening, ...]
+    """Of these images by all studies, this one the last."""
     correct: tuple[Correct, ...]
     milliseconds: tuple[float, ...]
     """Per image, of each finalist's delivered net."""
@@ -106,7 +106,7 @@ def judge(job: RunningJob, promotion: PromotionSpec, promoted: Promoted) -> bool
         for model in models:
             model_registry.add_model(connection, model)
         if reading is not None:
-            ledger.record_reading(connection, reading.opening.id, _scores(final, reading))
+            ledger.record_reading(connection, reading.openings[-1].id, _scores(final, reading))
         verdicts.record(connection, job.study_id, job.lease.job_id, verdict)
 
     job.write(finish)
@@ -171,14 +171,14 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
 def _read(job: RunningJob, final: _Final) -> _Reading | None:
     """None where the sealed test set stays closed."""
     opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum, job.forces_test)
-    openings: list[tuple[Opening, int]] = []
+    openings: list[Opening] = []
 
     def record_opening() -> None:
-        def record(connection: Connection) -> tuple[Opening, int]:
+        def record(connection: Connection) -> list[Opening]:
             opening = ledger.record_opening(connection, opener, final.hashes())
-            return opening, ledger.count_openings(connection, opener.checksum, up_to=opening.id)
+            return [o for o in ledger.load_openings(connection, opener.checksum) if o.id <= opening.id]
 
-        openings.append(job.write(record))
+        openings.extend(job.write(record))
 
     try:
         images, labels = open_test_set(job.dataset, record_opening)
@@ -186,11 +186,10 @@ def _read(job: RunningJob, final: _Final) -> _Reading | None:
         message = str(sealed)
         job.write(lambda connection: job.log(connection, "warning", message=message))
         return None
-    [(opening, number)] = openings
     correct = tuple(_correct(finalist, images, labels, job.tick) for finalist in final.finalists)
     timed = images[:TIMED_IMAGES]
     delivered = [finalist.nets[finalist.delivered].stored for finalist in final.finalists]
-    return _Reading(opening, number, correct, tuple(net.milliseconds_per_image(timed) for net in delivered))
+    return _Reading(tuple(openings), correct, tuple(net.milliseconds_per_image(timed) for net in delivered))
 
 
 def _correct(finalist: _Finalist, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> Correct:
@@ -315,9 +314,16 @@ def _gain(final: _Final, reading: _Reading) -> Gain:
 
 
 def _opening(reading: _Reading) -> OpeningTold:
-    opening = reading.opening
+    opening = reading.openings[-1]
+    forced = [o for o in reading.openings if o.forced]
     return OpeningTold(
-        number=reading.number, forced=opening.forced, opened_by=opening.opened_by, models=len(opening.models)
+        number=len(reading.openings),
+        forced=opening.forced,
+        opened_by=opening.opened_by,
+        models=len(opening.models),
+        forced_openings=tuple(
+            ForcedOpening(study=o.study_name, opened_at=o.opened_at, opened_by=o.opened_by) for o in forced
+        ),
     )
 
 

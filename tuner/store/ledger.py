@@ -32,11 +32,11 @@ class Opening:
 
 @dataclass(frozen=True)
 class Opener:
-    """A job that wants the test set of `dataset` opened."""
+    """A job that wants the test set of `dataset` opened; None: a benchmark does, of no study."""
 
-    study_id: int
+    study_id: int | None
     study_name: str
-    job_id: int
+    job_id: int | None
     dataset: str
     checksum: str
     force: bool = False
@@ -45,7 +45,9 @@ class Opener:
 def record_opening(connection: Connection, opener: Opener, models: list[str]) -> Opening:
     """Raises TestSetSealed where the study has opened the test set for other models before, and `opener` does not force it."""
     frozen = sorted(models)
-    rows = connection.execute(select(test_ledger).filter_by(study_id=opener.study_id).order_by(test_ledger.c.id)).all()
+    # The study's id alone is not enough: the rows of purged studies have none, as those of benchmarks.
+    of_study = select(test_ledger).filter_by(study_id=opener.study_id, study_name=opener.study_name)
+    rows = connection.execute(of_study.order_by(test_ledger.c.id)).all()
     for row in rows:
         if row.models == frozen:
             return _opening(row)
@@ -63,7 +65,7 @@ def record_opening(connection: Connection, opener: Opener, models: list[str]) ->
         "opened_at": now(),
         "forced": bool(rows),
         "job_id": opener.job_id,
-        "opened_by": _who_asked(connection, opener.job_id),
+        "opened_by": None if opener.job_id is None else _who_asked(connection, opener.job_id),
     }
     opening_id = connection.execute(insert(test_ledger).values(values)).inserted_primary_key[0]  # type: ignore[index]
     return _opening(connection.execute(select(test_ledger).where(test_ledger.c.id == opening_id)).one())
@@ -79,11 +81,9 @@ def load_openings(connection: Connection, checksum: str) -> list[Opening]:
     return [_opening(row) for row in connection.execute(query)]
 
 
-def count_openings(connection: Connection, checksum: str, up_to: int | None = None) -> int:
-    """How often the test set with this checksum was opened, by all studies; with the opening `up_to` as the last one."""
+def count_openings(connection: Connection, checksum: str) -> int:
+    """How often the test set with this checksum was opened, by all studies."""
     query = select(func.count()).where(test_ledger.c.dataset_checksum == checksum)
-    if up_to is not None:
-        query = query.where(test_ledger.c.id <= up_to)
     return int(connection.execute(query).scalar_one())
 
 
