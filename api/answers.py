@@ -5,6 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.specs.build import Build
+from tuner.specs.estimate import Estimate
 from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import Work
@@ -114,6 +115,9 @@ class StudyStatus(BaseModel):
     stop_reason: str | None
     error: str | None
     notes: list[str] = Field(description="what the service has changed of the request, and why")
+    estimate: Estimate | None = Field(
+        description="of its first job, when it was posted; null where nothing had been timed by then"
+    )
     trials: TrialCounts
     progress: ProgressAnswer
     best: BestTrial | None = Field(description="of the search; its value flatters, since it was chosen by it")

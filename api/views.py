@@ -88,6 +88,7 @@ def study_status(connection: Connection, study: Study) -> StudyStatus:
         stop_reason=job.stop_reason if job is not None else None,
         error=job.error if job is not None else None,
         notes=list(study.notes),
+        estimate=study.estimate,
         trials=counts,
         progress=job.progress if job is not None else foreign_progress,
         best=_best(connection, study),

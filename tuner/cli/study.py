@@ -7,7 +7,9 @@ import typer
 
 from tuner.cli.configuration import in_words
 from tuner.cli.door import open_door
+from tuner.cli.estimating import estimated
 from tuner.cli.facts import print_facts
+from tuner.cli.spec_file import read_spec
 from tuner.cli.tables import (
     best_table,
     deliveries_table,
@@ -40,6 +42,20 @@ def show(name: Name) -> None:
     """Show one study: its state, its trials, its best."""
     with open_door() as client:
         _tell(client.study(name))
+
+
+@app.command()
+def estimate(
+    spec: Annotated[str, typer.Argument(metavar="SPEC.json|-", help="A StudySpec of our own nets.")],
+) -> None:
+    """Say what a study would cost; where nothing was timed on this machine yet, a runner first times a few nets."""
+    expected = estimated(read_spec(spec))
+    print_facts(
+        seconds=f"{expected.seconds:.0f}, in four of five cases {expected.low:.0f} to {expected.high:.0f}",
+        search=f"{expected.search_seconds:.0f}",
+        promotion=f"{expected.promotion_seconds:.0f}",
+        from_=f"{expected.timings} timed epochs and {expected.studies} ended studies, with {expected.slots} trials at once",
+    )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from tuner.specs.build import Build
+from tuner.specs.estimate import Estimate
 from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
@@ -107,6 +108,7 @@ class StudyStatus(Answer):
     stop_reason: str | None
     error: str | None
     notes: tuple[str, ...]
+    estimate: Estimate | None = None
     trials: TrialCounts
     progress: Progress
     best: BestTrial | None

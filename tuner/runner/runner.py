@@ -17,6 +17,7 @@ from tuner.data.catalogue import open_dataset
 from tuner.errors import Conflict, LeaseLost, TunerError, Unavailable
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import Executor
+from tuner.runner.calibrator import Calibrator
 from tuner.runner.coordinator import coordinate
 from tuner.runner.housekeeper import Housekeeper
 from tuner.runner.postman import Postman
@@ -79,8 +80,11 @@ def _run(settings: Settings, ending: threading.Event) -> None:
     postman = Postman(engine, WebhookRules(settings), ending)
     housekeeper = Housekeeper(engine, settings, ending)
     ticker = Ticker(engine, settings, ending)
+    calibrator = Calibrator(engine, settings, executor, ending)
     try:
-        with _beside(ending, postman=postman.work, housekeeper=housekeeper.work, ticker=ticker.work):
+        with _beside(
+            ending, postman=postman.work, housekeeper=housekeeper.work, ticker=ticker.work, calibrator=calibrator.work
+        ):
             Runner(settings, engine, executor, ending).loop()
     finally:
         executor.close()

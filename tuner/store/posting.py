@@ -9,7 +9,7 @@ from tuner.settings import Settings
 from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import StudySpec
-from tuner.store import studies, warm_starts
+from tuner.store import estimating, studies, warm_starts
 from tuner.webhooks import WebhookRules
 
 
@@ -30,6 +30,8 @@ def post_study(
     study = studies.find_study(connection, spec.name)
     assert study is not None
     warm_starts.keep(connection, study.id, warm)
+    if isinstance(spec, StudySpec) and (expected := estimating.estimate_study(connection, spec, settings)) is not None:
+        studies.write_estimate(connection, study.id, expected)
     return job_id
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from tuner.errors import Conflict, NotFound
+from tuner.specs.estimate import Estimate
 from tuner.specs.outside_study import OutsideStudySpec, read_spec
 from tuner.specs.study import StudySpec
 from tuner.store import jobs as job_rows
@@ -49,6 +50,8 @@ class Study:
     created_at: str | None
     revision: int
     job: Job | None
+    estimate: Estimate | None = None
+    """As it was when the study was posted; None where nothing had been timed by then."""
 
 
 def create_study(
@@ -142,6 +145,11 @@ def _escaped(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
+def write_estimate(connection: Connection, study_id: int, estimate: Estimate) -> None:
+    values = {"estimate": estimate.model_dump()}
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(values))
+
+
 def write_spec(connection: Connection, study_id: int, spec: StudySpec | OutsideStudySpec) -> None:
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(spec=spec.model_dump(mode="json")))
 
@@ -175,7 +183,9 @@ def current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
 @lru_cache
 def _whole_study(column: str) -> Select[Any]:
     """The study whose `column` of Optuna's table is `wanted`."""
-    query = select_studies(studies.c.spec, studies.c.notes, studies.c.revision, studies.c.created_at)
+    query = select_studies(
+        studies.c.spec, studies.c.notes, studies.c.revision, studies.c.created_at, studies.c.estimate
+    )
     return query.where(trials.STUDIES.c[column] == bindparam("wanted"))
 
 
@@ -201,4 +211,5 @@ def _one(connection: Connection, column: str, wanted: str | int) -> Study | None
         revision=row.revision or 0,
         created_at=row.created_at,
         job=job,
+        estimate=None if row.estimate is None else Estimate.model_validate(row.estimate),
     )

@@ -4,6 +4,7 @@
     tuner_warm_trials    what earlier studies tell a study's sampler
     tuner_jobs           the work on a study, with its lease
     tuner_events         what happened to a study, in order: a job's log
+    tuner_calibrations   what nets of each kind took on each machine that was asked for an estimate
     tuner_runners        the runners and when each was last alive
     tuner_attempts       every start of a trial, and how it ended
     tuner_curves         one record an epoch, of trials and of runs
@@ -57,6 +58,9 @@ studies = Table(
     Column("revision", Integer, nullable=False, default=0, server_default="0"),
     Column("created_at", _TIME, nullable=False),
     Column("deleted_at", _TIME),
+    Column(
+        "estimate", JSON(none_as_null=True)
+    ),  # of its first job, when it was posted; null: nothing was timed by then
 )
 
 jobs = Table(
@@ -111,6 +115,15 @@ events = Table(
     Column("data", JSON, nullable=False),
     Index("tuner_events_by_study", "study_id", "id"),
     sqlite_autoincrement=True,
+)
+
+calibrations = Table(
+    "tuner_calibrations",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("requested_at", _TIME, nullable=False),
+    Column("finished_at", _TIME),
+    Column("timings", JSON(none_as_null=True)),
 )
 
 runners = Table(

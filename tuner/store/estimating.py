@@ -1,0 +1,31 @@
+"""A study's estimate, from what has been timed on this installation."""
+
+from sqlalchemy import Connection
+
+from tuner.data.catalogue import describe
+from tuner.data.splits import part_sizes
+from tuner.settings import Settings
+from tuner.specs.estimate import Estimate
+from tuner.specs.study import StudySpec
+from tuner.statistics import study_cost, training_cost
+from tuner.statistics.study_cost import Circumstances
+from tuner.store import timings
+
+FEWEST_TIMINGS = 12
+"""Of fewer the cost of a step cannot be told for nets of all kinds."""
+
+
+def estimate_study(connection: Connection, spec: StudySpec, settings: Settings) -> Estimate | None:
+    """None where too little was timed yet, or no runner has been there of late to say how much it can do at once."""
+    runner = timings.newest_runner(connection)
+    if runner is None:
+        return None
+    host, slots = runner
+    timed = timings.load(connection, host, settings.datasets_dir)
+    if len(timed) < FEWEST_TIMINGS:
+        return None
+    dataset = describe(spec.dataset, settings.datasets_dir)
+    train_count, validation_count = part_sizes(dataset.train_count)
+    slots = min(spec.budget.parallel or slots, slots)
+    around = Circumstances(dataset.inputs, dataset.classes, train_count, validation_count, slots)
+    return study_cost.estimate(spec, around, training_cost.learn(timed), len(timed), timings.past(connection))
