@@ -17,11 +17,15 @@ from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
 from tuner.runner.coordinator import coordinate
 from tuner.settings import Settings
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork
 from tuner.specs.study import StudySpec
 from tuner.specs.verdict import Verdict
+from tuner.stages.allowance import Allowance
 from tuner.stages.job import RunningJob
+from tuner.stages.progress import Meter
 from tuner.stages.promotion import promote
+from tuner.stages.rung import Candidate, climb
 from tuner.stages.verdict import judge
 from tuner.store import further_jobs, jobs, ledger, model_registry, runs, studies, verdicts
 from tuner.store.database import migrate, open_database, reading, writing
@@ -235,6 +239,31 @@ def test_a_costly_promotion_takes_fewer_seeds(house: House) -> None:
     assert {entrant.seeds for entrant in verdict.race.entrants} == {1}
     assert verdict.gain is not None
     assert verdict.gain.seeds == 2
+
+
+def test_where_the_subset_ranks_wrongly_more_climb(house: House) -> None:
+    """Six configurations whose search values are the reverse of their merit: τ is surely below the gate, and six more climb."""
+    job = house.post("misled")
+    rates = [3e-5, 1e-4, 2e-4, 4e-4, 1e-3, 3e-3]
+    points = [Hyperparameters(depth=1, width=32, batch_size=32, learning_rate=rate) for rate in [*rates, *rates[::-1]]]
+    candidates = [Candidate(f"trial-{k}", point, 0.9 - k / 100, 1.0) for k, point in enumerate(points)]
+    climbed = climb(job, candidates, 6, Meter(job, 0), 0)
+    assert (climbed.tau.verdict, climbed.tau.widened, climbed.tau.configurations) == ("subset too small", True, 6)
+    assert len(house.trained(job, "rung")) == 12
+    assert {candidate.hyperparameters.learning_rate for candidate in climbed.ranked[:2]} == {3e-3}
+    right = climb(job, candidates[::-1], 6, Meter(job, 0), 0)
+    assert not right.tau.widened
+
+
+def test_a_time_limit_takes_as_many_as_fit() -> None:
+    """Batches run one after the other, each at least as long as its longest run; the cost counts all seconds."""
+    left = Allowance(training_seconds=10.0, seconds=4.0, slots=2)
+    assert left.lacks([2.0, 2.0], [2.0]) is None
+    assert left.lacks([2.0, 2.0], [2.5]) == "time"
+    assert left.lacks([4.0, 4.0, 4.0]) == "cost"
+    assert left.in_time([4.0, 4.0])
+    assert not left.in_time([4.0, 4.0, 4.0])
+    assert Allowance(None, None, 1).lacks([1e9]) is None
 
 
 def test_a_single_seed_tells_of_images_alone(house: House) -> None:

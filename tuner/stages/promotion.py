@@ -4,19 +4,23 @@ What ranks first on a subset need not be best on everything, and a net trained a
 with a rate that decays to zero; so the contenders are trained anew, and judged on images that the search has not seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import EXPECTED_SEEDS, OPTIMISM_SEEDS, PromotionSpec
 from tuner.specs.verdict import Optimism, Tau
+from tuner.stages.allowance import allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.optimism import measure_optimism
 from tuner.stages.progress import Meter
 from tuner.stages.race import Raced, race, verdict_epochs
-from tuner.stages.rung import Candidate, climb
+from tuner.stages.rung import GROWTH, Candidate, climb
 from tuner.store import trials
+
+RUNG_SHARE = 0.25
+"""Of the time that the search has left of the job's limit."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,20 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     later = contenders * seeds * promotion.epochs + verdict_epochs(promotion) + job.challenge_epochs
     job.enter("rung")
     again = OPTIMISM_SEEDS * job.spec.subset.epochs
-    climbed = climb(job, candidates, min(promotion.rung_size(), len(candidates)), meter, later + again)
+    climbed = climb(job, candidates, _affordable(job, promotion, candidates), meter, later + again)
     optimism = _optimism(job, ranked[0], meter, later) if ranked else None
     job.enter("promotion")
     return Promoted(climbed.tau, optimism, race(job, promotion, climbed.ranked, meter), meter)
+
+
+def _affordable(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidate]) -> int:
+    """How many may climb: under a time limit as many as take a share of what is left, by the seconds of their trials."""
+    wanted, left = candidates[: promotion.rung_size()], allowance(job, promotion)
+    if left.seconds is None:
+        return len(wanted)
+    share = replace(left, seconds=RUNG_SHARE * left.seconds)
+    seconds = [GROWTH * candidate.seconds for candidate in wanted]
+    return next((count for count in range(len(wanted), 0, -1) if share.in_time(seconds[:count])), 0)
 
 
 def _candidates(job: RunningJob, ranked: list[FrozenTrial]) -> list[Candidate]:

@@ -59,14 +59,14 @@ def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter,
     """
     data, climbing = rung_slice(job), candidates[:size]
     if data is None or len(climbing) < 2:
-        why = "fewer than two configurations" if data is not None else "too few images for a rung"
+        why = "fewer than two configurations could climb" if data is not None else "the data has too few images"
         return Climb(candidates, _tau(kendall(np.array([]), np.array([])), 0, False, why))
     ended = _train(job, data, climbing, meter, later)
     seen, widened = _agreement(climbing, ended), False
     if seen.high < GATE and len(candidates) > size:
         climbing, widened = candidates[: 2 * size], True
         ended = _train(job, data, climbing, meter, later)
-    judged = [candidate for candidate in climbing if candidate.name in ended and ended[candidate.name] is not None]
+    judged = [candidate for candidate in candidates if ended.get(candidate.name) is not None]
     # A candidate whose run the time limit cut off keeps its place behind those that were judged.
     unjudged = [candidate for candidate in candidates if candidate.name not in ended]
     ranked = sorted(judged, key=lambda candidate: -(ended[candidate.name] or 0.0)) + unjudged
