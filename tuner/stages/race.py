@@ -75,7 +75,10 @@ class _Racing:
 
     def run(self, ranked: list[Candidate]) -> Raced:
         stage, contenders = self._first_round(ranked)
-        ended = [run for run in stage if run.state != RunState.RUNNING and run.contender not in self._void()]
+        void = self._void()
+        ended = [run for run in stage if run.state != RunState.RUNNING and run.contender not in void]
+        # By name: which of them was started first depends on how long their trials took.
+        ended.sort(key=lambda run: run.contender)
         # The default configuration is trained for comparison, even where it is too large to win.
         too_large = {r.contender for r in ended if self._job.spec.constraints.violation(r.parameters) > 0}
         if not any(run.state == RunState.COMPLETE and run.contender not in too_large for run in ended):
