@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 from tuner.specs.verdict import Gain
+from tuner.stages.gain import weigh
 from tuner.stages.rung import GATE
-from tuner.stages.verdict import weigh
 from tuner.statistics.comparison import Comparison, Correct, compare, residual_mean_square
 from tuner.statistics.race import Race
 from tuner.statistics.rank_correlation import kendall

@@ -11,20 +11,20 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sqlalchemy import Connection
 
 from tuner.data.sealed import Pixels, open_test_set
 from tuner.errors import TestSetSealed
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
-from tuner.specs.verdict import Accuracy, Delivered, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
+from tuner.specs.verdict import Delivered, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
 from tuner.stages import race
 from tuner.stages.allowance import allowance, costs
+from tuner.stages.gain import untold, weigh, wilson
 from tuner.stages.job import RunningJob
 from tuner.stages.promotion import Promoted
 from tuner.stages.race import Raced, full_plan, stored_net
 from tuner.stages.retraining import Contender, retrain, stage_seeds
-from tuner.statistics.comparison import Comparison, Correct, compare, compare_nets
+from tuner.statistics.comparison import Correct
 from tuner.store import ledger, model_registry, runs, verdicts
 from tuner.store.clock import now
 from tuner.store.ledger import Opener, Opening
@@ -33,8 +33,6 @@ from tuner.store.model_registry import Model, ModelMetrics
 from tuner.store.runs import Run, RunState
 
 logger = logging.getLogger(__name__)
-
-CONFIDENCE = 0.95
 
 TIMED_IMAGES = 200
 
@@ -215,60 +213,13 @@ def _metrics(final: _Final, reading: _Reading | None, k: int) -> ModelMetrics:
     validation = finalist.nets[finalist.delivered].run.validation_accuracy or 0.0
     if reading is None:
         return ModelMetrics(validation_accuracy=validation)
-    told = _accuracy(reading.correct[k][finalist.delivered])
+    told = wilson(reading.correct[k][finalist.delivered])
     return ModelMetrics(
         validation_accuracy=validation,
         test_accuracy=told.value,
         test_interval=told.interval,
         milliseconds_per_image=reading.milliseconds[k],
     )
-
-
-def _accuracy(right: NDArray[np.bool_]) -> Accuracy:
-    correct, images = int(right.sum()), len(right)
-    interval = binomtest(correct, images).proportion_ci(CONFIDENCE, method="wilson")
-    return Accuracy(value=correct / images, interval=(interval.low, interval.high), correct=correct, images=images)
-
-
-def weigh(winner: Correct, default: Correct | None, fresh: bool) -> Gain:
-    """What winner and default, each (seeds, images), have shown on the test images; None: the default is the winner."""
-    seeds, images = winner.shape
-    rival = winner if default is None else default
-    seen = None if default is None else _compare(winner, default)
-    low, high = (0.0, 0.0) if seen is None else seen.interval(CONFIDENCE)
-    verdict: Literal["better", "not worth it", "worse"] = (
-        "better" if low > 0 else "worse" if high < 0 else "not worth it"
-    )
-    return Gain(
-        over_default=0.0 if seen is None else seen.difference,
-        interval=(low, high),
-        verdict=verdict,
-        seeds=seeds,
-        fresh=fresh,
-        images=images,
-        basis="images and seeds" if seeds > 1 else "images",
-        winner_accuracy=float(winner.mean()),
-        default_accuracy=float(rival.mean()),
-        words=_in_words(seen, (low, high), verdict, fresh),
-    )
-
-
-def _compare(winner: Correct, default: Correct) -> Comparison:
-    return compare(winner, default) if len(winner) > 1 else compare_nets(winner[0], default[0])
-
-
-def _in_words(seen: Comparison | None, interval: tuple[float, float], verdict: str, fresh: bool) -> str:
-    if seen is None:
-        return "not worth it: the default configuration has won the race"
-    low, high = (100 * end for end in interval)
-    words = f"{verdict}: {100 * seen.difference:+.2f} points over the default, 95 % interval {low:+.2f} to {high:+.2f}"
-    if verdict == "not worth it":
-        words += ", which contains zero"
-    if seen.seeds == 1:
-        words += "; with a single seed this tells of other images, not of other seeds"
-    if not fresh:
-        words += "; these are the race's own nets, which have chosen the winner: there was no time for fresh seeds"
-    return words
 
 
 def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Reading | None, model: Model) -> Verdict:
@@ -280,7 +231,7 @@ def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Readi
         optimism=promoted.optimism,
         race=race.tell(promoted.raced, validation_count),
         gain=None if reading is None else _gain(final, reading),
-        accuracy=None if reading is None else _accuracy(reading.correct[0][winner.delivered]),
+        accuracy=None if reading is None else wilson(reading.correct[0][winner.delivered]),
         delivered=Delivered(
             contender=winner.contender,
             model=model.id,
@@ -296,21 +247,9 @@ def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Readi
 def _gain(final: _Final, reading: _Reading) -> Gain:
     if final.winner.contender == "default":
         return weigh(reading.correct[0], None, final.fresh)
-    if len(final.finalists) > 1:
-        return weigh(reading.correct[0], reading.correct[1], final.fresh)
-    seeds, images = reading.correct[0].shape
-    return Gain(
-        over_default=None,
-        interval=None,
-        verdict="unknown",
-        seeds=seeds,
-        fresh=final.fresh,
-        images=images,
-        basis="images",
-        winner_accuracy=float(reading.correct[0].mean()),
-        default_accuracy=None,
-        words="unknown: no net of the default configuration reached its end",
-    )
+    if len(final.finalists) == 1:
+        return untold(reading.correct[0], final.fresh)
+    return weigh(reading.correct[0], reading.correct[1], final.fresh)
 
 
 def _opening(reading: _Reading) -> OpeningTold:
