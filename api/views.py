@@ -41,6 +41,8 @@ from tuner.store.runs import Run, RunState
 from tuner.store.studies import Study
 from tuner.store.study_pages import ListedStudy
 
+STATE_NAMES = tuple((state, state.name.lower()) for state in TrialState)
+
 
 def job_answer(job: Job, study: str) -> JobAnswer:
     done, total = job.progress_done, max(job.progress_total, 1)
@@ -220,7 +222,7 @@ def model_answers(connection: Connection, found: Sequence[Model]) -> list[ModelA
 
 
 def _counts(states: dict[TrialState, int]) -> TrialCounts:
-    by_name = {state.name.lower(): states.get(state, 0) for state in TrialState}
+    by_name = {name: states.get(state, 0) for state, name in STATE_NAMES}
     return TrialCounts(total=sum(by_name.values()), **by_name)
 
 

@@ -3,11 +3,11 @@
     pip install -e '.[dev]' -c constraints.txt
     python -m benchmarks.load
 
-`tuner serve` trains nets of one size while calls arrive at a fixed rate, over 80 kept connections, and 20 more follow the
-study's events. The load is open: a call is due at its time by the clock, whether or not others have been answered, and its
-latency counts from then. The study's epochs are counted in a loaded window and in quiet ones of half its length before and after
-it, so that what drifts counts for both. This process, which makes the calls, takes its time from the same cores, and says how
-much.
+`tuner serve` trains nets of one size while calls arrive at a fixed rate, over 80 kept connections, and 20 more, opened before,
+follow the study's events. The load is open: a call is due at its time by the clock, whether or not others have been answered,
+and its latency counts from then. The study's epochs are counted in a loaded window and in quiet ones of half its length before
+and after it, so that what drifts counts for both. This process, which makes the calls, takes its time from the same cores, and
+says how much.
 """
 
 import argparse
@@ -100,7 +100,9 @@ async def load(service: Service, rate: float, connections: int, streams: int, se
     seen, idle = Seen(), asyncio.Queue[Connection]()
     for _ in range(connections - streams):
         idle.put_nowait(Connection(address.hostname, address.port))
-    following = [asyncio.create_task(follow(Connection(address.hostname, address.port), seen)) for _ in range(streams)]
+    streaming = [Connection(address.hostname, address.port) for _ in range(streams)]
+    opened = [await connection.open(f"/v1/studies/{STUDY}/events") for connection in streaming]
+    following = [asyncio.create_task(follow(status, reader, seen)) for status, reader, _ in opened]
     calls, began = [], time.perf_counter()
     for number, name in zip(range(round(rate * seconds)), itertools.cycle(ROUTES), strict=False):
         due = began + number / rate
@@ -110,8 +112,8 @@ async def load(service: Service, rate: float, connections: int, streams: int, se
     for task in following:
         task.cancel()
     await asyncio.gather(*following, return_exceptions=True)
-    while not idle.empty():
-        idle.get_nowait().close()
+    for connection in [*streaming, *(idle.get_nowait() for _ in range(idle.qsize()))]:
+        connection.close()
     return seen
 
 
@@ -128,19 +130,13 @@ async def call(idle: asyncio.Queue[Connection], name: str, due: float, seen: See
     idle.put_nowait(connection)
 
 
-async def follow(connection: Connection, seen: Seen) -> None:
+async def follow(status: int, reader: asyncio.StreamReader, seen: Seen) -> None:
     try:
-        status, reader, _ = await connection.open(f"/v1/studies/{STUDY}/events")
-        if status != 200:
-            seen.errors.append(f"events: {status}")
-            return
-        while line := await reader.readline():
+        while status == 200 and (line := await reader.readline()):
             seen.streamed += line.startswith(b"data:")
-        seen.errors.append("events: the stream ended")
+        seen.errors.append(f"events: {status}, and the stream ended")
     except (OSError, EOFError, ValueError) as error:
         seen.errors.append(f"events: {error!r}")
-    finally:
-        connection.close()
 
 
 @dataclass(frozen=True)
