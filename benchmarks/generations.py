@@ -1,23 +1,30 @@
 """What a deterministic search costs: whole searches of the default space, asked for one by one and in generations.
 
     python -m benchmarks.generations --seeds 3 --train 5000
+    python -m benchmarks.generations --seeds 10 --toy
 
 Prints for each kind of search and seed how long it took on two workers, the mean of its three best values, how many trials were
 pruned, and the share of the time in which workers would wait for the end of a generation, for 2, 4 and 8 of them: the trials'
-own seconds, dealt out anew.
+own seconds, dealt out anew. With --toy the sampler alone is judged, on a toy objective without training.
 """
 
 import argparse
 import heapq
+import statistics
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import optuna
+
+from benchmarks.warm_start import grow
 from tuner.client import Client
 from tuner.runner.runner import run
 from tuner.settings import Settings
+from tuner.specs.study import StudySpec
+from tuner.stages.view import View
 
 KINDS: dict[str, dict[str, Any]] = {
     "one by one": {},
@@ -30,7 +37,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=5000, help="images of the subset")
     parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--toy", action="store_true")
     arguments = parser.parse_args()
+    if arguments.toy:
+        _toy(arguments.seeds, arguments.trials)
+        return
     print(
         f"{'search':<20}{'seed':>5}{'s':>8}{'best three':>12}{'pruned':>8}{'waiting: 2':>12}{'4':>6}{'8 workers':>11}"
     )
@@ -47,6 +58,15 @@ def main() -> None:
             finally:
                 ending.set()
                 runner.join()
+
+
+def _toy(seeds: int, trials: int) -> None:
+    """The mean of the best values, by TPE."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for kind, changes in KINDS.items():
+        specs = [StudySpec.model_validate({"name": "toy", "seed": seed, **changes}) for seed in range(seeds)]
+        best = [max(grow(View(spec, [], {}), trials, apart=0.0)) for spec in specs]
+        print(f"{kind:<20}{statistics.mean(best):>10.4f}{max(best):>10.4f}{min(best):>10.4f}", flush=True)
 
 
 def _measure(client: Client, kind: str, changes: dict[str, Any], seed: int, arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from tuner.settings import Settings
 
 STUDY: dict[str, Any] = {
     "deterministic": True,
+    "generation_size": 6,
     "subset": {"train": 600, "validation": 200, "epochs": 4},
     "search_space": {"depth": {"low": 1, "high": 2}, "width": {"low": 16, "high": 64}},
     "promotion": None,

@@ -15,7 +15,7 @@ EPOCHS = 5
 
 
 def spec(**changes: Any) -> StudySpec:
-    return StudySpec.model_validate({"name": "a", "deterministic": True, **changes})
+    return StudySpec.model_validate({"name": "a", "deterministic": True, "generation_size": 8, **changes})
 
 
 def accuracy(point: Hyperparameters, epoch: int) -> float:
