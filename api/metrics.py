@@ -17,8 +17,10 @@ CENSUS_SECONDS = 5.0
 """A census reads every trial's seconds; several who ask at once share one."""
 
 REQUEST_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 UNKNOWN = "unknown"
-"""The route of a request that no route took: its address is the client's choice, and may not make a series of its own."""
+"""The route of a request that no route took, and any other method: they are the client's choice, and may not make series of
+their own."""
 
 
 class Metrics:
@@ -63,9 +65,10 @@ class Measured:
             await self._app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", UNKNOWN)
-            self._metrics.requests.labels(scope["method"], route, status).inc()
+            method = scope["method"] if scope["method"] in METHODS else UNKNOWN
+            self._metrics.requests.labels(method, route, status).inc()
             if not streams:
-                self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+                self._metrics.seconds.labels(method, route).observe(time.perf_counter() - began)
 
 
 class _Database(Collector):

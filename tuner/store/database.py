@@ -11,8 +11,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tuner.errors import Conflict, InvalidInput, Unavailable
@@ -24,7 +24,7 @@ VERSION_TABLE = "tuner_alembic_version"
 
 def open_database(url: str) -> Engine:
     """An engine on `url`. On SQLite: WAL, synchronous NORMAL, and a writer that waits up to 30 s for its turn."""
-    parsed = make_url(url)
+    parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10)
     if parsed.database:
@@ -35,9 +35,22 @@ def open_database(url: str) -> Engine:
     return engine
 
 
+def _parse(url: str) -> URL:
+    """Raises InvalidInput, without the URL or a part of it: what cannot be parsed may be its password."""
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, ImportError, ValueError):
+        rule = "TUNER_DATABASE_URL must be a SQLAlchemy URL whose driver is installed, with what is special in a password escaped"
+        raise InvalidInput(
+            f"{rule}, as in `sqlite:///FILE` and `postgresql+psycopg://USER:PASSWORD@HOST/NAME`"
+        ) from None
+    return parsed
+
+
 def is_there(url: str) -> bool:
     """Whether there is something to open: of SQLite the file, which opening would make."""
-    parsed = make_url(url)
+    parsed = _parse(url)
     return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
 
