@@ -21,9 +21,9 @@ from tuner.cli import main
 from tuner.data import catalogue
 from tuner.nets.weights import from_bytes
 from tuner.settings import Settings
+from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import SearchSpace
-from tuner.stages.rung import fit
 from tuner.store import ledger, runs, studies
 from tuner.store.database import open_database, reading
 from tuner.store.model_files import StoredNet

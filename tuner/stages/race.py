@@ -9,6 +9,7 @@ from typing import Literal
 
 from tuner.data.catalogue import validation_images
 from tuner.executors.protocol import DataSlice
+from tuner.specs.fitting import fit
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
 from tuner.specs.verdict import Entrant
 from tuner.specs.verdict import Race as RaceTold
@@ -17,7 +18,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
 from tuner.stages.progress import Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
-from tuner.stages.rung import Candidate, fit
+from tuner.stages.rung import Candidate
 from tuner.statistics.race import ERROR, MARGIN, Race, Right
 from tuner.store import voided
 from tuner.store.model_files import StoredNet, read_weights

@@ -3,15 +3,14 @@
 The subset's own ranking is worth having and is not the truth: among its best, a trial's luck counts as much as its merit.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from tuner.executors.protocol import DataSlice
+from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.search_space import SearchSpace
 from tuner.specs.verdict import Tau
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Meter
@@ -21,8 +20,6 @@ from tuner.store.runs import RunState
 
 GROWTH = 2
 """So many times the subset's training images are the rung's."""
-
-LARGEST_BATCH = 256
 
 GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
@@ -118,21 +115,3 @@ def _tau(seen: RankCorrelation, count: int, widened: bool, why: str | None = Non
         widened=widened,
         words=words,
     )
-
-
-def fit(point: Hyperparameters, space: SearchSpace, share: float) -> Hyperparameters:
-    """`point`, found on a `share` of the data, as it is to be trained on all of it; what the user has fixed stays.
-
-    * weight_decay is the logarithm of a prior on the weights, and the loss a mean over the images: for the prior to stay the
-      same while the images grow more, the penalty shrinks as they grow.
-    * batch_size: the noise of a step is proportional to learning_rate × images / batch_size (Smith & Le 2018). Keeping
-      it would take ten times the batch for ten times the images, and leave too few steps; so the batch grows as the square root,
-      in whole powers of two and up to LARGEST_BATCH.
-    """
-    changes: dict[str, float] = {}
-    if space.varies("weight_decay"):
-        changes["weight_decay"] = point.weight_decay * share
-    if space.varies("batch_size"):
-        grown = point.batch_size * 2 ** math.floor(math.log2(1 / share) / 2)
-        changes["batch_size"] = max(point.batch_size, min(LARGEST_BATCH, grown))
-    return point.model_copy(update=changes)

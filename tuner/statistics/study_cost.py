@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.specs.estimate import Estimate
+from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import Value
 from tuner.specs.study import OPTIMISM_SEEDS, PromotionSpec, StudySpec
@@ -21,10 +22,13 @@ POOL = 300
 MOST_SIMULATED = 256
 """Trials; of a longer search so many are simulated."""
 
-TRIAL_OVERHEAD, RUN_OVERHEAD = 0.12, 0.4
-"""Seconds of a trial and of a promoted run beside its epochs: asking, sending, storing, loading images."""
+ASKING = {"tpe": 0.03, "gp": 0.25, "random": 0.005, "grid": 0.02, "qmc": 0.005, "cmaes": 0.005}
+"""Seconds, by sampler: facts of its library more than of the machine."""
 
-JOB_OVERHEAD = 1.0
+RUN_OVERHEAD = 0.3
+"""Seconds of a promoted run beside its epochs: sending, storing, loading images, predicting."""
+
+JOB_OVERHEAD = 0.2
 
 RACE_GOES_ON = 0.5
 """The chance that a race is undecided after a further seed."""
@@ -46,6 +50,8 @@ class Circumstances:
     train_count: int
     validation_count: int
     slots: int
+    trial_overhead: float = 0.05
+    """Seconds of a trial beside its epochs."""
 
 
 def estimate(
@@ -90,7 +96,13 @@ class _Simulation:
         subset = spec.subset
         self._subset = self._costs(cost, points, subset.train, subset.validation)
         self._rung = self._costs(cost, points, 2 * subset.train, subset.validation)
-        self._full = self._costs(cost, points, around.train_count, around.validation_count)
+        share = min(1.0, subset.train / around.train_count)
+        fitted = [fit(point, spec.search_space, share) for point in points]
+        self._full = self._costs(cost, fitted, around.train_count, around.validation_count)
+        default = spec.default()
+        parameters = default.parameter_count(around.inputs, around.classes)
+        outside = spec.default_params() is None or spec.constraints.violation(parameters) > 0
+        self._baseline = self._subset[-1] * subset.epochs + RUN_OVERHEAD if outside else 0.0
         size = spec.search_space.size()
         self._n_trials = spec.budget.n_trials if size is None else min(spec.budget.n_trials, size)
 
@@ -98,7 +110,8 @@ class _Simulation:
         """Seconds of the search and of what follows it, of each simulated study."""
         spec, count = self._spec, min(self._n_trials, MOST_SIMULATED)
         chosen = self._generator.integers(len(self._subset) - 1, size=(DRAWS, count))
-        trials = self._subset[chosen] * _epochs_trained(spec, self._generator, chosen.shape) + TRIAL_OVERHEAD
+        trials = self._subset[chosen] * _epochs_trained(spec, self._generator, chosen.shape)
+        trials += self._around.trial_overhead + ASKING[spec.sampler.kind]
         slots, size = self._around.slots, spec.generation() or count
         searches = np.zeros(DRAWS)
         for first in range(0, count, size):
@@ -106,6 +119,7 @@ class _Simulation:
             # Towards the end a worker waits for the others, on average for half of a long trial.
             searches += dealt.sum(1) / slots + dealt.max(1) / 2 * (1 - 1 / slots)
         searches *= self._n_trials / count
+        searches += self._baseline
         if spec.promotion is None:
             return searches, np.zeros(DRAWS)
         sums = trials.sum(1) * self._n_trials / count

@@ -1,5 +1,7 @@
 """A study's estimate, from what has been timed on this installation."""
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from tuner.data.catalogue import describe
@@ -22,10 +24,13 @@ def estimate_study(connection: Connection, spec: StudySpec, settings: Settings) 
         return None
     host, slots = runner
     timed = timings.load(connection, host, settings.datasets_dir)
-    if len(timed) < FEWEST_TIMINGS:
+    if len(timed.timings) < FEWEST_TIMINGS:
         return None
     dataset = describe(spec.dataset, settings.datasets_dir)
     train_count, validation_count = part_sizes(dataset.train_count)
     slots = min(spec.budget.parallel or slots, slots)
     around = Circumstances(dataset.inputs, dataset.classes, train_count, validation_count, slots)
-    return study_cost.estimate(spec, around, training_cost.learn(timed), len(timed), timings.past(connection))
+    if timed.trial_overhead is not None:
+        around = replace(around, trial_overhead=timed.trial_overhead)
+    cost = training_cost.learn(timed.timings)
+    return study_cost.estimate(spec, around, cost, len(timed.timings), timings.past(connection))

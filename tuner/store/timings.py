@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
@@ -21,10 +22,17 @@ from tuner.store.jobs import JobState
 from tuner.store.runs import RunState
 from tuner.store.tables import attempts, calibrations, jobs, runners, runs, studies
 
-NEWEST = 150
+NEWEST = 100
 """So many of the trials and of the runs that ended last are learned from."""
 
 NEWEST_STUDIES = 50
+
+
+@dataclass(frozen=True)
+class Timed:
+    timings: tuple[Timing, ...]
+    trial_overhead: float | None
+    """The median seconds of a trial that its epochs do not account for; None: there is no trial."""
 
 
 def newest_runner(connection: Connection) -> tuple[str, int] | None:
@@ -52,11 +60,12 @@ def finish(connection: Connection, host: str, timings: Sequence[Timing]) -> None
     connection.execute(update(calibrations).where(calibrations.c.host == host).values(values))
 
 
-def load(connection: Connection, host: str, datasets_dir: Path) -> list[Timing]:
-    """The calibration of `host`, and what has been trained since; of several machines, by all of them together."""
+def load(connection: Connection, host: str, datasets_dir: Path) -> Timed:
+    """By the calibration of `host`, and by what has been trained since, on whatever machine."""
     stored = connection.execute(select(calibrations.c.timings).where(calibrations.c.host == host)).scalar_one_or_none()
     found = [Timing.model_validate(timing) for timing in stored or ()]
-    return [*found, *_of_trials(connection, datasets_dir), *_of_runs(connection, datasets_dir)]
+    of_trials = _of_trials(connection, datasets_dir)
+    return Timed((*found, *of_trials.timings, *_of_runs(connection, datasets_dir)), of_trials.trial_overhead)
 
 
 def past(connection: Connection) -> list[tuple[float, float]]:
@@ -69,24 +78,21 @@ def past(connection: Connection) -> list[tuple[float, float]]:
     return [(Estimate.model_validate(row.estimate).seconds, row.elapsed_seconds) for row in rows]
 
 
-def _of_trials(connection: Connection, datasets_dir: Path) -> list[Timing]:
+def _of_trials(connection: Connection, datasets_dir: Path) -> Timed:
     complete = attempts.c.outcome == Ending.COMPLETE
     newest = select(attempts.c.trial_id, attempts.c.study_id).where(complete, attempts.c.client_id.is_(None))
     rows = connection.execute(newest.order_by(attempts.c.id.desc()).limit(NEWEST)).all()
     study_of = {row.trial_id: row.study_id for row in rows}
-    specs = _specs(connection, set(study_of.values()))
+    specs, records = _specs(connection, set(study_of.values())), curves.load_many(connection, "trial", list(study_of))
     query = select(trials.TRIALS).where(trials.TRIALS.c.trial_id.in_(study_of))
-    found = trials.frozen(connection, connection.execute(query).all())
-    records = curves.load_many(connection, "trial", list(study_of))
-    timed = []
-    for trial in found:
-        spec = specs.get(study_of[trial._trial_id])
-        if spec is not None and trial._trial_id in records:
+    timed, beside = [], []
+    for trial in trials.frozen(connection, connection.execute(query).all()):
+        spec, told = specs.get(study_of[trial._trial_id]), records.get(trial._trial_id)
+        if spec is not None and told is not None:
             point = spec.search_space.restore(trial.params)
-            timed += _timing(
-                spec, datasets_dir, point, spec.subset.train, spec.subset.validation, records[trial._trial_id]
-            )
-    return timed
+            timed += _timing(spec, datasets_dir, point, spec.subset.train, spec.subset.validation, told)
+            beside.append(trial.user_attrs["seconds"] - sum(record.seconds for record in told))
+    return Timed(tuple(timed), max(0.0, statistics.median(beside)) if beside else None)
 
 
 def _of_runs(connection: Connection, datasets_dir: Path) -> list[Timing]:
