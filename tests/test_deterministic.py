@@ -87,3 +87,17 @@ def test_a_time_limit_is_refused_later_too(service: Service) -> None:
     assert "takes no time limit, but got budget.timeout_seconds=60" in answer.text
     assert service.status("patient")["spec"]["budget"]["trial_timeout_seconds"] is None
     service.api.post("/v1/studies/patient/cancel")
+
+
+@pytest.mark.slow
+def test_promotion_after_it_is_the_same_too(service: Service) -> None:
+    """Rung, race and verdict with one worker and with three: the same contenders, seeds, accuracies and winner."""
+    told = []
+    for name, parallel in (("one", 1), ("three", 3)):
+        promotion = {"top_k": 2, "max_seeds": 2, "epochs": 1}
+        body: dict[str, Any] = {**STUDY, "promotion": promotion, "budget": {"n_trials": 12, "parallel": parallel}}
+        assert service.finished(name, 300, **body)["state"] == "succeeded"
+        best = service.get(f"/v1/studies/{name}/best?stage=promotion&k=10")["items"]
+        told.append([{k: v for k, v in item.items() if k != "model"} for item in best])
+    assert told[0]
+    assert told[0] == told[1]
