@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
 from tests.test_search import SMALL, Service
 from tuner.cli import main
 from tuner.settings import Settings
 from tuner.specs.estimate import Estimate, Timing
-from tuner.specs.study import StudySpec
+from tuner.specs.study import BudgetSpec, StudySpec
 from tuner.stages.calibration import CORNERS
 from tuner.statistics import study_cost, training_cost
 from tuner.statistics.study_cost import Circumstances, RandomPoint
 from tuner.statistics.training_cost import Epoch
+from tuner.store import estimating, runners, timings
+from tuner.store.database import writing
 
 COEFFICIENTS = np.array([200.0, 100.0, 3e-3, 2e-3, 1e-3, 0.05, 0.02, 0.03, 0.01, 0.02, 0.02])
 
@@ -126,3 +129,21 @@ def test_what_cannot_be_estimated_is_refused(service: Service) -> None:
     answer = service.api.post("/v1/estimates", json={"name": "a", "objective": "external", "search_space": space})
     assert answer.status_code == 422
     assert service.api.post("/v1/estimates", json={"name": "a", "dataset": "nothing"}).status_code == 422
+
+
+def test_timings_are_kept_on_either_database(engine: Engine, settings: Settings) -> None:
+    """A machine is timed once it was asked for, and once only; its timings then are an estimate."""
+    with writing(engine) as connection:
+        runners.beat(connection, "owner", 3)
+        host, slots = timings.newest_runner(connection) or ("", 0)
+        assert estimating.estimate_study(connection, StudySpec(name="a"), settings) is None
+        timings.request(connection, host)
+        timings.request(connection, host)
+        assert timings.is_requested(connection, host)
+        timings.finish(connection, host, timed())
+        timings.request(connection, host)
+        assert not timings.is_requested(connection, host)
+        told = estimating.estimate_study(connection, StudySpec(name="a", budget=BudgetSpec(parallel=2)), settings)
+        assert timings.past(connection) == []
+    assert told is not None
+    assert (slots, told.slots, told.timings) == (3, 2, len(CORNERS))
