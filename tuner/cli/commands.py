@@ -3,7 +3,7 @@
 import typer
 from pydantic import ValidationError
 
-from tuner.cli import audit, backup, job, model, run, schedule, serve, study, token, trial
+from tuner.cli import audit, backup, job, model, notes, run, schedule, serve, study, token, trial
 from tuner.errors import TunerError
 
 
@@ -27,6 +27,7 @@ def _app() -> typer.Typer:
     )
     app.command()(serve.serve)
     app.command()(run.run)
+    app.command()(notes.notes)
     app.add_typer(study.app, name="study", help="Studies: what was searched, and how it goes.")
     app.add_typer(trial.app, name="trial", help="Trials of a study.")
     app.add_typer(job.app, name="job", help="Jobs: the work on studies.")

@@ -24,6 +24,7 @@ from tuner.client.answers import (
     Token,
     Trial,
 )
+from tuner.specs.notes import NotesRow
 
 NONE = "–"
 
@@ -198,6 +199,17 @@ def predictions_table(predictions: Predictions) -> Table:
     [probabilities] = predictions.probabilities
     for label in sorted(range(len(probabilities)), key=lambda label: -probabilities[label]):
         _add(table, str(label), f"{probabilities[label]:.4f}")
+    return table
+
+
+def notes_table(rows: Iterable[NotesRow]) -> Table:
+    """A diverged run counts with the accuracy of guessing."""
+    table = _table("experiment", "", "the notes", ">ours", ">±", ">seeds", ">fit", ">images", ">epochs", "read on")
+    for row in rows:
+        seeds = f"{row.seeds} ({row.diverged} diverged)" if row.diverged else str(row.seeds)
+        numbers = (share(row.accuracy), share(row.deviation), seeds, share(row.train_accuracy), f"{row.train:,}")
+        read = f"{row.images_count:,} {row.images} images"
+        _add(table, row.experiment, row.arm, row.notes, *numbers, f"{row.epochs:.0f}", read)
     return table
 
 

@@ -26,6 +26,18 @@ class DataSlice:
     train: tuple[int, int]
     validation: tuple[int, int]
     validation_part: Literal["train", "validation"] = "train"
+    bootstrap: int | None = None
+    """The seed of a bootstrap sample: as many images as `train` has, drawn from it with replacement."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a student learns from beside the labels; `tuner.nets.distillation` says how."""
+
+    probabilities: Path
+    """A file of numpy's: the classes' probabilities (count, classes) of the images in the order of the slice's `train`."""
+    temperature: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,8 @@ class Task:
     """Whether the learning rate warms up and then decays to zero over the epochs."""
     patience: int | None = None
     timeout_seconds: float | None = None
+    teacher: Teacher | None = None
+    """Not together with a bootstrap sample, whose images are in another order."""
     keep_weights: bool = False
     """Whether the outcome carries the weights of the best epoch."""
     checkpoint_seconds: float | None = None

@@ -4,10 +4,15 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
+import torch
+
 from tuner.data import catalogue
 from tuner.data.splits import partition
-from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, OutOfMemory, Stopped, Task, Trained
+from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, OutOfMemory, Stopped, Task, Teacher, Trained
+from tuner.nets.bagging import bootstrap
 from tuner.nets.build import this_build
+from tuner.nets.distillation import SoftTargets
 from tuner.nets.training import TrainingDiverged, TrainingStopped, train
 from tuner.nets.training_data import TrainingData, prepare
 from tuner.nets.weights import to_bytes
@@ -45,6 +50,7 @@ def _train(
             on_epoch=_Teller(task, emit),
             checkpoint=task.checkpoint,
             should_stop=should_stop,
+            soft_targets=None if task.teacher is None else _soft_targets(task.teacher, task.data),
         )
     except TrainingDiverged as diverged:
         return Diverged(task.key, diverged.epoch, diverged.reason, this_build())
@@ -82,6 +88,17 @@ def _prepared(data: DataSlice) -> tuple[TrainingData, int]:
     images, labels = catalogue.training_images(dataset), catalogue.training_labels(dataset)
     parts = partition(labels)
     train_at = parts.train[slice(*data.train)]
+    if data.bootstrap is not None:
+        train_at = train_at[bootstrap(len(train_at), data.bootstrap)]
     validation_at = getattr(parts, data.validation_part)[slice(*data.validation)]
     prepared = prepare(images[train_at], labels[train_at], images[validation_at], labels[validation_at])
     return prepared, dataset.classes
+
+
+def _soft_targets(teacher: Teacher, data: DataSlice) -> SoftTargets:
+    probabilities = np.load(teacher.probabilities)
+    count = data.train[1] - data.train[0]
+    if data.bootstrap is not None or len(probabilities) != count:
+        rule = "a teacher must speak of each training image, in their order and of no bootstrap sample"
+        raise ValueError(f"{rule}, but got {len(probabilities)} rows for {count} images, {data.bootstrap=}")
+    return SoftTargets(torch.from_numpy(probabilities.astype(np.float32)), teacher.temperature, teacher.weight)
