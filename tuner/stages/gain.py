@@ -4,7 +4,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from tuner.specs.verdict import Accuracy, Gain
 from tuner.statistics.comparison import Comparison, Correct, compare, compare_nets
@@ -14,6 +13,8 @@ CONFIDENCE = 0.95
 
 def wilson(right: NDArray[np.bool_]) -> Accuracy:
     """Of one net, which has `right` (images,)."""
+    from scipy.stats import binomtest  # a third of a second, which every runner's start would wait for
+
     correct, images = int(right.sum()), len(right)
     interval = binomtest(correct, images).proportion_ci(CONFIDENCE, method="wilson")
     return Accuracy(value=correct / images, interval=(interval.low, interval.high), correct=correct, images=images)

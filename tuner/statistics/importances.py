@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -22,6 +21,9 @@ def importances(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirecti
     PED-ANOVA (Watanabe et al. 2023): how differently the good trials are spread over a parameter than all trials. A conditional
     parameter is judged among the trials that have it.
     """
+    # With it come scikit-learn, where that is installed, and a second that every command and every API's start would wait for.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that some parameter has two trials only is said by the number of trials
         return get_param_importances(
