@@ -47,7 +47,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 Correct = NDArray[np.bool_]
@@ -107,6 +106,8 @@ class Comparison:
 
     def _tail(self, statistic: float) -> float:
         """The inverse of `_quantile`, for a statistic of 0 or more."""
+        from scipy.optimize import brentq  # a third of a second, which every command's start would wait for
+
         if statistic >= self._quantile(SMALLEST_TAIL):
             return 0.0
         return float(brentq(lambda tail: self._quantile(tail) - statistic, SMALLEST_TAIL, 0.5 + 1e-9, xtol=1e-12))
