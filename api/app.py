@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from api import documentation, openapi, problems
 from api.changes import Changes
 from api.dashboard import Dashboard
+from api.documents import Documents
 from api.gate import Gate
 from api.keyring import Keyring
 from api.limits import Limits
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     app.state.dashboard = Dashboard(settings.database_url)
     app.router.default = app.state.dashboard
     app.add_middleware(Unchanged, version=version)
+    app.add_middleware(Documents)
     app.add_middleware(Changes, engine=engine)
     app.state.metrics = Metrics(engine)
     app.add_middleware(Gate, origins=Origins(settings), keyring=app.state.keyring, limits=app.state.limits)
