@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from api import documentation, openapi, problems
 from api.changes import Changes
+from api.conditional import Conditional
 from api.dashboard import Dashboard
 from api.documents import Documents
 from api.gate import Gate
@@ -112,6 +113,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     app.state.dashboard = Dashboard(settings.database_url)
     app.router.default = app.state.dashboard
     app.add_middleware(Unchanged, version=version)
+    app.add_middleware(Conditional)
     app.add_middleware(Documents)
     app.add_middleware(Changes, engine=engine)
     app.state.metrics = Metrics(engine)

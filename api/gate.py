@@ -14,7 +14,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +24,7 @@ from api.headers import guarding
 from api.keyring import ANONYMOUS, Caller, Keyring, shown_by
 from api.limits import Limits, address_of
 from api.origins import Origins
-from api.problems import as_problem
+from api.problems import as_problem, problem
 from tuner.errors import TunerError
 from tuner.specs.token import Role
 
@@ -58,7 +58,9 @@ class Gate:
             body = Bounded(request)
             request.state.caller = await self._admit(request)
             await self._app(request.scope, body, answering)
-        except (TunerError, HTTPException) as error:
+        except ClientDisconnect:
+            return  # before its request was whole: nobody waits for an answer
+        except Exception as error:
             if answering.status is not None:
                 raise
             await _refusal(request, error)(request.scope, request.receive, answering)
@@ -122,7 +124,12 @@ class _Answering:
         await self._send(message)
 
 
-def _refusal(request: Request, error: TunerError | HTTPException) -> Response:
+def _refusal(request: Request, error: Exception) -> Response:
+    """What is no refusal is a fault of the service's: the log has it, under the request's id, and the client no word of it."""
+    if not isinstance(error, TunerError | HTTPException):
+        logger.error("request %s failed", request.state.request_id, exc_info=error)
+        found = f"the service has failed here; its log has the reason under the request id {request.state.request_id}"
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, found)
     unknown = isinstance(error, HTTPException) and error.status_code == HTTPStatus.UNAUTHORIZED
     if unknown and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(roles.LOGIN, HTTPStatus.SEE_OTHER)

@@ -9,7 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
+from api.methods import allowed
 from tuner.errors import (
     Conflict,
     DamagedData,
@@ -114,9 +116,19 @@ async def _validation_error(_request: Request, error: Exception) -> ProblemRespo
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}: {first['msg']}", errors)
 
 
-async def _http_error(_request: Request, error: Exception) -> ProblemResponse:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _not_by_this_method(request)
     return as_problem(error)
+
+
+def _not_by_this_method(request: Request) -> Response:
+    allow = ", ".join(allowed(request.app.routes, request.scope["path"]))
+    if request.method == "OPTIONS":  # which no route takes: this is its answer
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": allow})
+    rule = f"{request.scope['path'][:200]} takes {allow}"
+    return problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{rule}, but not {request.method[:20]}", headers={"Allow": allow})
 
 
 _SHAPES = {"fixed", "range", "choice", "literal['auto']", "float"}
