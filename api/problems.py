@@ -22,6 +22,7 @@ from tuner.errors import (
     TunerError,
     Unavailable,
 )
+from tuner.specs.job import NO_REPORT
 
 STATUS: dict[type[TunerError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
@@ -145,6 +146,8 @@ def _path(loc: tuple[int | str, ...]) -> list[int | str]:
 
 
 def _message(error: dict[str, Any]) -> str:
+    if error["type"] == "union_tag_invalid" and error["ctx"]["tag"] == "report":
+        return NO_REPORT
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     if isinstance(given, str | int | float) and "but got" not in message:

@@ -43,14 +43,22 @@ Params = Annotated[list[str] | None, Query(max_length=20, description="parameter
 )
 def get_importances(name: StudyName, connection: Reading, analyses: Analyses) -> Response:
     """PED-ANOVA over the COMPLETE trials; conditional parameters are judged among the trials that have them."""
-    study = find_study(connection, name)
+    content = _importances_json(connection, find_study(connection, name), analyses)
+    return Response(content, media_type="application/json")
+
+
+def importances_of(connection: Connection, study: Study, analyses: Remembered[bytes]) -> ImportancesAnswer:
+    return ImportancesAnswer.model_validate_json(_importances_json(connection, study, analyses))
+
+
+def _importances_json(connection: Connection, study: Study, analyses: Remembered[bytes]) -> bytes:
+    """Kept until the study has another trial."""
 
     def make() -> bytes:
         found = _sample(connection, study, "importances")
         return _importances(found, trial_samples.directions(connection, study)).model_dump_json().encode()
 
-    content = analyses.get(("importances", *_version(connection, study)), make)
-    return Response(content, media_type="application/json")
+    return analyses.get(("importances", *_version(connection, study)), make)
 
 
 @router.get(

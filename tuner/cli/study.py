@@ -1,6 +1,9 @@
 """`tuner study`: what was searched, how it goes, what came out."""
 
+import webbrowser
 from itertools import islice
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 import typer
@@ -9,6 +12,7 @@ from tuner.cli.configuration import in_words
 from tuner.cli.door import open_door
 from tuner.cli.estimating import estimated
 from tuner.cli.facts import print_facts
+from tuner.cli.report import print_report
 from tuner.cli.spec_file import read_spec
 from tuner.cli.tables import (
     best_table,
@@ -100,6 +104,27 @@ def pareto(
     """Show the trials that no other one beats on every axis: two objectives, or the one against the size of the net."""
     with open_door() as client:
         print_table(front_table(client.pareto(name, limit)))
+
+
+@app.command()
+def report(
+    name: Name,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as one page to this file.")
+    ] = None,
+    show_page: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
+) -> None:
+    """Tell what a study has brought: its gain over the default configuration, its cost, what was the matter with its nets."""
+    with open_door() as client:
+        found = client.report(name)
+        page = client.report_page(name) if html is not None or show_page else None
+    if page is not None:
+        file = html or Path(mkdtemp(prefix="tuner-")) / "report.html"
+        file.write_text(page)
+        typer.echo(f"the page is in {file}", err=True)
+        if show_page:
+            webbrowser.open(file.resolve().as_uri())
+    print_report(found)
 
 
 @app.command()

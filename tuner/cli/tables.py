@@ -1,6 +1,6 @@
 """Answers as tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from tuner.client.answers import (
     Best,
     Decision,
     Delivery,
+    EnsembleTable,
     Front,
     Importances,
     Job,
@@ -24,6 +25,7 @@ from tuner.client.answers import (
     Token,
     Trial,
 )
+from tuner.specs.finding import FindingName
 from tuner.specs.notes import NotesRow
 
 NONE = "–"
@@ -111,6 +113,24 @@ def importances_table(importances: Importances) -> Table:
     table = _table("parameter", ">share")
     for item in importances.items:
         _add(table, item.parameter, f"{item.share:.1%}")
+    return table
+
+
+def findings_table(findings: Mapping[FindingName, int]) -> Table:
+    table = _table("finding", ">nets")
+    for name, count in findings.items():
+        if count:
+            _add(table, name.replace("_", " "), str(count))
+    return table
+
+
+def models_reported_table(models: EnsembleTable) -> Table:
+    table = _table("model", ">sealed test", "95 %", ">parameters")
+    named = {"default": models.default, "tuned": models.single, "bag": models.bag, "student": models.student}
+    for name, model in named.items():
+        if model is not None:
+            interval = NONE if model.test_interval is None else "{:.4f} to {:.4f}".format(*model.test_interval)
+            _add(table, name, share(model.test_accuracy), interval, f"{model.parameters:,}")
     return table
 
 

@@ -5,12 +5,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from tuner.specs.build import Build
+from tuner.specs.diagnosis import StudyDiagnosis
 from tuner.specs.estimate import Estimate
 from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.outside_study import AnyStudySpec
-from tuner.specs.verdict import Verdict
+from tuner.specs.verdict import Optimism, Race, Verdict
 
 T = TypeVar("T")
 
@@ -191,6 +192,103 @@ class Importances(Answer):
     trials: int
     items: tuple[Importance, ...]
     note: str | None
+
+
+class StageCost(Answer):
+    stage: str
+    runs: int
+    cpu_seconds: float
+
+
+class Cost(Answer):
+    cpu_seconds: float | None
+    wall_seconds: float | None
+    estimate: Any
+    stages: tuple[StageCost, ...]
+
+
+class ReportedBest(Answer):
+    """Of the furthest stage; `value` has chosen it, and so flatters."""
+
+    stage: str
+    number: int | None
+    hyperparameters: Configuration
+    parameters: int | None
+    value: float
+    model: str | None
+    test_accuracy: float | None
+    test_interval: tuple[float, float] | None
+
+
+class Gain(Answer):
+    """Over the default configuration, in accuracy on the sealed test set."""
+
+    over_default: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+    winner_accuracy: float | None
+    default_accuracy: float | None
+    words: str
+
+
+class ReportedTau(Answer):
+    value: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+    words: str
+
+
+class ReportedModel(Answer):
+    model: str
+    parameters: int
+    test_accuracy: float | None
+    test_interval: tuple[float, float] | None
+    milliseconds_per_image: float | None
+
+
+class EnsembleTable(Answer):
+    default: ReportedModel | None
+    single: ReportedModel | None
+    bag: ReportedModel | None
+    student: ReportedModel | None
+
+
+class Reading(Answer):
+    study: str
+    opened_at: str
+    models: int
+    forced: bool
+
+
+class Ledger(Answer):
+    opened: int
+    readings: tuple[Reading, ...]
+
+
+class Reproduce(Answer):
+    seed: int | None
+    dataset: str | None
+    dataset_checksum: str | None
+    versions: Build | None
+    commands: tuple[str, ...]
+
+
+class Report(Answer):
+    study: str
+    state: str
+    headline: str
+    trials: TrialCounts
+    cost: Cost
+    best: ReportedBest | None
+    gain: Gain
+    optimism: Optimism | None
+    tau: ReportedTau
+    race: Race | None
+    importances: Importances
+    diagnosis: StudyDiagnosis | None
+    ensemble: EnsembleTable
+    test_ledger: Ledger
+    reproduce: Reproduce
 
 
 class FrontAxis(Answer):

@@ -42,4 +42,7 @@ class PromoteWork(_Work):
 
 Work = Annotated[SearchWork | PromoteWork, Field(discriminator="kind")]
 
+NO_REPORT = "a report takes no job: GET /v1/studies/{name}/report makes it in a moment, at any time"
+"""What is said to who asks for a job of the kind `report`."""
+
 read_work: TypeAdapter[SearchWork | PromoteWork] = TypeAdapter(Work)

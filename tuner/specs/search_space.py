@@ -251,6 +251,21 @@ class SearchSpace(Spec):
         """The default configuration, with weight decay at the lower end; it may lie outside this space."""
         return Hyperparameters(weight_decay=min(_extremes(self.weight_decay)))
 
+    def dimension(self, name: str, point: Hyperparameters) -> Dimension:
+        """Of a hyperparameter, where the others are as in `point`: an automatic learning rate's is its optimizer's."""
+        return self._flat(name, {"optimizer": point.optimizer})[1]
+
+    @staticmethod
+    def within_limits(name: str, moved: float, end: float) -> float:
+        """`moved`, or where a hyperparameter cannot have that value, one between it and `end`, which it can have."""
+        schema = _VALUES[name].json_schema()
+        limits = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
+        moved = min(max(moved, limits.get("minimum", -math.inf)), limits.get("maximum", math.inf))
+        if not limits.get("exclusiveMinimum", -math.inf) < moved < limits.get("exclusiveMaximum", math.inf):
+            limit = limits["exclusiveMinimum"] if moved < end else limits["exclusiveMaximum"]
+            moved = (limit + end) / 2
+        return moved
+
     def size(self) -> int | None:
         """The number of distinct points, or None where a dimension is continuous."""
         total = 0

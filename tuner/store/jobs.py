@@ -143,6 +143,12 @@ def list_jobs(connection: Connection, state: JobState | None, before: int | None
     return list(connection.execute(query).all())
 
 
+def elapsed_seconds(connection: Connection, study_id: int) -> float:
+    """Of all the study's jobs, while they were running."""
+    total = select(func.sum(jobs.c.elapsed_seconds)).where(jobs.c.study_id == study_id)
+    return float(connection.execute(total).scalar_one() or 0.0)
+
+
 def _of_studies_that_are_there() -> Select[Any]:
     named = select(jobs, studies.c.name.label("study")).join(studies, studies.c.study_id == jobs.c.study_id)
     return named.where(studies.c.deleted_at.is_(None))

@@ -81,6 +81,15 @@ def newest_job(connection: Connection, study_id: int, stage: Stage) -> int | Non
     return job_id
 
 
+def costs_of_study(connection: Connection, study_id: int) -> list[tuple[str, int, float]]:
+    """By stage, in the order of their first runs: how many reached their end, and their CPU seconds; of all the study's jobs."""
+    query = select(runs.c.stage, func.count(), func.sum(runs.c.cpu_seconds)).where(
+        runs.c.study_id == study_id, runs.c.cpu_seconds.is_not(None)
+    )
+    rows = connection.execute(query.group_by(runs.c.stage).order_by(func.min(runs.c.id)))
+    return [(row[0], row[1], float(row[2])) for row in rows]
+
+
 def load_runs(connection: Connection, study_id: int, job_id: int | None, stage: Stage) -> list[Run]:
     """The runs of one job, in the order of their starts."""
     rows = connection.execute(select(runs).filter_by(study_id=study_id, job_id=job_id, stage=stage).order_by(runs.c.id))

@@ -7,6 +7,7 @@ from tuner.client.answers import (
     Event,
     Front,
     Importances,
+    Report,
     StudyPosted,
     StudyStatus,
     StudySummary,
@@ -93,6 +94,16 @@ class StudyCalls:
     @get("/v1/studies/{name}/importances")
     def importances(self, name: str) -> Call[Importances]:
         return Call(Importances)
+
+    @get("/v1/studies/{name}/report")
+    def report(self, name: str) -> Call[Report]:
+        """At any time of the study's life."""
+        return Call(Report)
+
+    @get("/v1/studies/{name}/report")
+    def report_page(self, name: str) -> Call[str]:
+        """The same as one page of HTML that needs nothing else."""
+        return Call(str, headers={"Accept": "text/html"})
 
     @get("/v1/studies/{name}/plots/{kind}")
     def plot(self, name: str, kind: str, params: Sequence[str] = ()) -> Call[dict[str, Any]]:
