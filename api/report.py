@@ -235,6 +235,7 @@ def _cost(connection: Connection, subject: Subject) -> CostAnswer:
     return CostAnswer(
         cpu_seconds=round(sum(stage.cpu_seconds for stage in stages), 3) if stages else None,
         wall_seconds=None if study.spec is None else round(jobs.elapsed_seconds(connection, study.id), 3),
+        estimate=study.estimate,
         stages=stages,
     )
 

@@ -1,12 +1,13 @@
 """A study's report, as it is answered."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from api.answers import Configuration, ImportancesAnswer, StudyState, Time, TrialCounts
 from tuner.specs.build import Build
 from tuner.specs.diagnosis import StudyDiagnosis
+from tuner.specs.estimate import Estimate
 from tuner.specs.outside_study import AnyStudySpec
 from tuner.specs.verdict import Interval, Optimism, Race
 
@@ -20,7 +21,7 @@ class StageCostAnswer(BaseModel):
 class CostAnswer(BaseModel):
     cpu_seconds: float | None = Field(description="of training, by the service's workers; null: it has trained nothing")
     wall_seconds: float | None = Field(description="of the study's jobs, without pauses; null for a foreign study")
-    estimate: Any | None = Field(None, description="what was expected before; null: nothing was")
+    estimate: Estimate | None = Field(description="what was expected when the study was posted; null: nothing was")
     stages: list[StageCostAnswer]
 
 

@@ -26,7 +26,6 @@ def render(report: ReportAnswer, pictures: Pictures) -> str:
             next_space=None
             if report.diagnosis is None
             else json.dumps(report.diagnosis.next_search_space.model_dump(mode="json"), indent=2),
-            estimate=None,
             version=__version__,
         )
     )

@@ -203,7 +203,7 @@ class StageCost(Answer):
 class Cost(Answer):
     cpu_seconds: float | None
     wall_seconds: float | None
-    estimate: Any
+    estimate: Estimate | None
     stages: tuple[StageCost, ...]
 
 
