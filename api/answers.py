@@ -118,6 +118,9 @@ class StudyStatus(BaseModel):
     estimate: Estimate | None = Field(
         description="of its first job, when it was posted; null where nothing had been timed by then"
     )
+    dataset_checksum: str | None = Field(
+        description="of the data that it was posted on; a job is failed where other data has the name by now"
+    )
     trials: TrialCounts
     progress: ProgressAnswer
     best: BestTrial | None = Field(description="of the search; its value flatters, since it was chosen by it")
@@ -236,6 +239,33 @@ class ModelAnswer(BaseModel):
     created_at: Time
     files_removed_at: Time | None = Field(description="to stay below TUNER_KEEP_MODELS_GB; null: they are there")
     champion_of: list[ReignAnswer] = Field(description="the first one first; empty for most models")
+
+
+class CountsAnswer(BaseModel):
+    """Of images."""
+
+    train: int = Field(description="a sixth of them is for validation")
+    test: int
+    train_per_class: list[int]
+    test_per_class: list[int]
+
+
+class DatasetAnswer(BaseModel):
+    name: str
+    built_in: bool = Field(description="it comes with the service, and cannot be deleted")
+    shape: list[int] = Field(description="of an image", examples=[[28, 28]])
+    classes: int
+    counts: CountsAnswer
+    checksum: str = Field(
+        description="SHA-256 of images and labels; a study is of the data with the checksum it was posted on"
+    )
+    test_checksum: str = Field(description="of the sealed test part alone: the same for the same images in any order")
+    test_split_off: bool = Field(description="by the service, since the upload had no test part")
+    notes: list[str] = Field(description="what the service has made of the upload, and why")
+    study_count: int = Field(description="that use it, deleted ones not among them")
+    studies: list[str] = Field(description="the names of the newest 20 of them")
+    schedules: list[str] = Field(description="that use it")
+    created_at: Time | None = Field(description="null for the built-in one")
 
 
 class ScheduleRunAnswer(BaseModel):

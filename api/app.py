@@ -22,6 +22,7 @@ from api.routes import (
     access,
     analysis,
     best,
+    datasets,
     deliveries,
     estimates,
     events,
@@ -42,6 +43,7 @@ from api.served_nets import HELD_BYTES, ServedNet
 from api.told import Told
 from api.unchanged import Unchanged
 from tuner import __version__
+from tuner.data.staging import clear_leftovers
 from tuner.errors import InvalidInput
 from tuner.settings import Settings
 from tuner.store.data_version import DataVersion
@@ -64,6 +66,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     settings = settings or Settings()
     keys = settings.file_token(), local_token
     engine = _open(settings)
+    clear_leftovers(settings.datasets_dir)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -92,6 +95,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     documentation.install(app)
     for routes in (
         health,
+        datasets,
         studies,
         best,
         analysis,
@@ -117,7 +121,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     app.add_middleware(Unchanged, version=version)
     app.add_middleware(Conditional)
     app.add_middleware(Documents)
-    app.add_middleware(Changes, engine=engine)
+    app.add_middleware(Changes, engine=engine, spool_dir=settings.datasets_dir)
     app.state.metrics = Metrics(engine)
     app.add_middleware(Gate, origins=Origins(settings), keyring=app.state.keyring, limits=app.state.limits)
     app.add_middleware(Measured, metrics=app.state.metrics)

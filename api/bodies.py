@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import Message as Headers
 from http import HTTPStatus
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -12,10 +14,31 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
+from tuner.errors import Unavailable
+
 MEBIBYTE = 1024 * 1024
 MAX_BYTES = 1 * MEBIBYTE
 MAX_UPLOAD_BYTES = 512 * MEBIBYTE
 UPLOADS = {("POST", "/v1/datasets")}
+
+
+def is_upload(request: Request) -> bool:
+    """Of a form; JSON is read into memory, also where a form is wanted."""
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+    return is_form and (request.method, request.scope["path"]) in UPLOADS
+
+
+@contextmanager
+def keeping_uploads(folder: Path | None) -> Iterator[None]:
+    """`folder` is there, and what cannot be written to it becomes Unavailable with its reason; None: nothing is kept."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if folder is None:
+            raise
+        raise Unavailable(f"the upload cannot be kept: {error.strerror or error}") from error
 
 
 class Bounded:
@@ -23,7 +46,7 @@ class Bounded:
 
     def __init__(self, request: Request) -> None:
         self._receive, self._bytes = request.receive, 0
-        self._maximum = MAX_UPLOAD_BYTES if (request.method, request.scope["path"]) in UPLOADS else MAX_BYTES
+        self._maximum = MAX_UPLOAD_BYTES if is_upload(request) else MAX_BYTES
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._maximum:
             raise self._too_large(f", but Content-Length is {length[:20]}")

@@ -8,6 +8,7 @@ Idempotency-Key, its answer. It is committed before the answer is sent, if that 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import quote
 
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -39,6 +40,11 @@ class Change:
         self._connection: Connection | None = None
         self._claimed = False
         self._afterwards: list[Callable[[], None]] = []
+        self._undoing: list[Callable[[], None]] = []
+
+    def unless_committed(self, undo: Callable[[], None]) -> None:
+        """To be done where the change is rolled back: it takes back what the database knows nothing of."""
+        self._undoing.append(undo)
 
     def afterwards(self, act: Callable[[], None]) -> None:
         """To be done once the change is committed, and not if it is rolled back."""
@@ -70,13 +76,17 @@ class Change:
             if self._connection is not None and self._repeat is not None and self._claimed:
                 await to_thread.run_sync(idempotency.keep_answer, self._connection, self._repeat.key_sha256, answer)
         await self._close()
+        self._undoing.clear()
         for act in self._afterwards:
-            act()
+            await to_thread.run_sync(act)
 
     async def roll_back(self) -> None:
         """Nothing of a transaction that has not ended stands."""
         self._afterwards.clear()
         with CancelScope(shield=True):
+            # While the transaction still keeps others from the same thing.
+            while self._undoing:
+                await to_thread.run_sync(self._undoing.pop())
             if self._connection is not None:
                 await to_thread.run_sync(self._connection.rollback)
             await self._close()
@@ -97,8 +107,9 @@ class Change:
 class Changes:
     """The ASGI middleware within the gate: whatever its app changes goes through a `Change`, `state.change`."""
 
-    def __init__(self, app: ASGIApp, engine: Engine) -> None:
-        self._app, self._engine = app, engine
+    def __init__(self, app: ASGIApp, engine: Engine, spool_dir: Path) -> None:
+        """Bodies that must be read twice, and are large, lie in `spool_dir` meanwhile."""
+        self._app, self._engine, self._spool_dir = app, engine, spool_dir
         self._turns = CapacityLimiter(1 if engine.dialect.name == "sqlite" else WRITERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +117,7 @@ class Changes:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        async with reading_repeat(request) as repeat:
+        async with reading_repeat(request, self._spool_dir) as repeat:
             again = None if repeat is None else await to_thread.run_sync(answer_again, self._engine, repeat)
             if again is None:
                 try:

@@ -64,6 +64,7 @@ def _classes(study: Study, datasets_dir: Path) -> int | None:
     if not isinstance(study.spec, StudySpec):
         return None
     try:
-        return describe(study.spec.dataset, datasets_dir).classes
+        dataset = describe(study.spec.dataset, datasets_dir)
     except NotFound:
         return None
+    return dataset.classes if study.dataset_checksum in (None, dataset.checksum) else None

@@ -1,10 +1,11 @@
 """A ranked configuration as a recipe: what its script has to do to train it as it was trained."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from api.answers import BestConfiguration
-from tuner.data.catalogue import Dataset, describe
+from tuner.data.catalogue import Dataset, check_same_data, describe, description
 from tuner.data.splits import part_sizes, search_slices
 from tuner.errors import InvalidInput
 from tuner.exports.recipe import Images, Origin, Recipe
@@ -16,7 +17,7 @@ Stage = Literal["search", "promotion"]
 
 
 def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, datasets_dir: Path) -> Recipe:
-    """Raises InvalidInput for a study whose trials are not nets of ours."""
+    """Raises InvalidInput for a study whose trials are not nets of ours, NotFound or Conflict where its data is not there."""
     point, spec = configuration.hyperparameters, study.spec
     seed, epochs = configuration.seed, configuration.epochs
     if not isinstance(spec, StudySpec) or not isinstance(point, Hyperparameters) or seed is None or epochs is None:
@@ -24,6 +25,7 @@ def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, data
             f"a script can be written of a net of ours, but {study.name!r} tunes something else", ("format",)
         )
     dataset = describe(spec.dataset, datasets_dir)
+    check_same_data(study.name, study.dataset_checksum, dataset)
     origin = Origin(
         study=study.name,
         stage=stage,
@@ -34,6 +36,8 @@ def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, data
         test_accuracy=configuration.test_accuracy,
     )
     images = _subset(spec, dataset) if stage == "search" else _all(dataset)
+    stored = description(spec.dataset, datasets_dir)
+    images = replace(images, test_split_off=stored.test_split_off, made_from=stored.made_from)
     return Recipe(origin, images, point, seed, epochs)
 
 

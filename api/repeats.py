@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
 from sqlalchemy import Engine
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from api import roles
-from api.bodies import MAX_BYTES, Spooled
+from api.bodies import MAX_BYTES, Spooled, is_upload, keeping_uploads
 from tuner.errors import Conflict
 from tuner.store import idempotency
 from tuner.store.database import reading
@@ -37,10 +38,11 @@ class Repeat:
 
 
 @asynccontextmanager
-async def reading_repeat(request: Request) -> AsyncIterator[Repeat | None]:
-    """None for a request without a key. Its body has been read then, and is kept until the block's end.
+async def reading_repeat(request: Request, spool_dir: Path) -> AsyncIterator[Repeat | None]:
+    """None for a request without a key. Its body has been read then, and is kept until the block's end: what is larger than a
+    mebibyte, as only an upload may be, in a nameless file in `spool_dir`.
 
-    Raises HTTPException 422 where the key is none.
+    Raises HTTPException 422 where the key is none, Unavailable where the body cannot be kept.
     """
     key, caller = request.headers.get(HEADER), request.state.caller
     if key is None or not roles.is_repeatable(request.method, request.scope["path"]):
@@ -50,8 +52,9 @@ async def reading_repeat(request: Request) -> AsyncIterator[Repeat | None]:
         rule = f"{HEADER} must be 1 to 255 visible ASCII characters"
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{rule}, but got {key[:80]!r}")
     whose = json.dumps([caller.name, request.scope["path"], key])
-    with SpooledTemporaryFile[bytes](max_size=MAX_BYTES) as file:
-        body = await Spooled.read(request.receive, file)
+    with SpooledTemporaryFile[bytes](max_size=MAX_BYTES, dir=str(spool_dir)) as file:
+        with keeping_uploads(spool_dir if is_upload(request) else None):
+            body = await Spooled.read(request.receive, file)
         same = body.sha256(request.headers.get("content-type", ""), request.scope["query_string"])
         yield Repeat(hashlib.sha256(whose.encode()).hexdigest(), same, body.receive)
 

@@ -91,6 +91,7 @@ def study_status(connection: Connection, study: Study) -> StudyStatus:
         error=job.error if job is not None else None,
         notes=list(study.notes),
         estimate=study.estimate,
+        dataset_checksum=study.dataset_checksum,
         trials=counts,
         progress=job.progress if job is not None else foreign_progress,
         best=_best(connection, study),

@@ -173,7 +173,7 @@ def test_a_budget_is_edited(api: httpx.Client) -> None:
 def test_a_subset_that_leaves_no_validation_is_cut_and_says_so(api: httpx.Client) -> None:
     """Training images make room for the search's validation images, and the status has a note of it."""
     status = post(api, "a", subset={"train": 50000, "validation": 2000, "epochs": 1}).json()["study"]
-    assert "cut from 50000 to 48000" in status["notes"][0]
+    assert "cut subset.train from 50000 to 48000" in status["notes"][0]
 
 
 def test_lists_page_by_cursor(api: httpx.Client) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any, assert_type
 
 from tuner.client import AsyncClient, Client
-from tuner.client.answers import Event, StudyPosted, StudyStatus, Trial
+from tuner.client.answers import Dataset, Event, StudyPosted, StudyStatus, Trial
 from tuner.specs.study import StudySpec
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         assert_type(client.events("a", after=0), Generator[Event, None, None])
         assert_type(client.plot("a", "history"), dict[str, Any])
         assert_type(client.download("a"), bytes)
+        assert_type(client.upload_dataset("a", {"a.npz": b""}), Dataset)
         assert_type(client.export("a", "yaml"), str)
         client.study()  # type: ignore[call-arg]
         client.study(1)  # type: ignore[arg-type]

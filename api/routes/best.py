@@ -34,7 +34,7 @@ FORMATS = {
 @router.get(
     "/{name}/best",
     response_model=BestAnswer,
-    responses={200: {"content": FORMATS}, **described(404)},
+    responses={200: {"content": FORMATS}, **described(404, 409)},
     summary="The best configurations",
 )
 def get_best(

@@ -26,9 +26,10 @@ def estimate(
 ) -> Estimate:
     """Seconds with an 80 % interval, from what was timed on this installation. Before anything was, a runner is asked to time a
     few nets, which takes it seconds; until then the answer is 503."""
-    posting.check(spec, settings)
     with reading(engine) as connection:
-        found = estimating.estimate_study(connection, spec, settings)
+        fitted = posting.check(connection, spec, settings).spec
+        assert isinstance(fitted, StudySpec)
+        found = estimating.estimate_study(connection, fitted, settings)
         runner = timings.newest_runner(connection)
     if found is not None:
         return found

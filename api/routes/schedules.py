@@ -62,7 +62,7 @@ def post_schedule(
 ) -> ScheduleAnswer:
     """It is first due at cron's next time, or an interval from now."""
     now = datetime.now(UTC)
-    _check_study(spec, now, settings)
+    _check_study(connection, spec, now, settings)
     schedules.create_schedule(connection, spec, now)
     response.headers["Location"] = f"/v1/schedules/{spec.name}"
     return _answer(connection, schedules.find_schedule(connection, spec.name))
@@ -95,7 +95,7 @@ def patch_schedule(
         first = error.errors()[0]
         raise InvalidInput(str(first["msg"]).removeprefix("Value error, "), tuple(first["loc"])) from error
     if edit.study is not None:
-        _check_study(spec, now, settings)
+        _check_study(connection, spec, now, settings)
     schedules.edit_schedule(connection, schedule, spec, now)
     return _answer(connection, schedules.find_schedule(connection, name))
 
@@ -156,9 +156,9 @@ def get_champions(
     return Page(items=[_decision_answer(decision) for decision in page], next_cursor=next_cursor)
 
 
-def _check_study(spec: ScheduleSpec, time: datetime, settings: Settings) -> None:
+def _check_study(connection: Connection, spec: ScheduleSpec, time: datetime, settings: Settings) -> None:
     try:
-        posting.check(spec.study.at(time), settings)
+        posting.check(connection, spec.study.at(time), settings)
     except InvalidInput as error:
         raise InvalidInput(str(error), ("study", *error.loc)) from error
 

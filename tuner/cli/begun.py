@@ -22,6 +22,8 @@ def begin(client: Client, spec: Mapping[str, Any]) -> StudyStatus:
         if refused.status != HTTPStatus.CONFLICT:
             raise
         known = client.study(spec["name"])
-        if known.spec != StudySpec.model_validate(spec):
+        if not isinstance(known.spec, StudySpec):
+            raise
+        if known.spec != StudySpec.model_validate(spec).fitted_like(known.spec):
             raise
     return client.resume(known.name) if known.state == "paused" else known

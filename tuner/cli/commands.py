@@ -3,7 +3,7 @@
 import typer
 from pydantic import ValidationError
 
-from tuner.cli import audit, backup, job, model, notes, run, schedule, serve, study, token, trial
+from tuner.cli import audit, backup, dataset, job, model, notes, run, schedule, serve, study, token, trial
 from tuner.errors import TunerError
 
 
@@ -33,6 +33,7 @@ def _app() -> typer.Typer:
     app.add_typer(job.app, name="job", help="Jobs: the work on studies.")
     app.add_typer(schedule.app, name="schedule", help="Schedules: studies that run again and again.")
     app.add_typer(model.app, name="model", help="Models that were kept.")
+    app.add_typer(dataset.app, name="dataset", help="Data sets: the images that studies are on.")
     app.add_typer(token.app, name="token", help="Tokens: who may use the service.")
     app.command()(audit.audit)
     app.command()(backup.backup)

@@ -6,7 +6,7 @@ import typer
 
 from tuner.cli.tables import differences_table, print_table
 from tuner.client.answers import StudyStatus, TrialWithCurves
-from tuner.data.catalogue import open_dataset
+from tuner.data.catalogue import check_same_data, open_dataset
 from tuner.errors import InvalidInput
 from tuner.executors.local import LocalExecutor
 from tuner.settings import Settings
@@ -22,6 +22,7 @@ def replay_here(study: StudyStatus, trial: TrialWithCurves) -> bool:
     if not isinstance(study.spec, StudySpec):
         raise InvalidInput(f"only a trial of our own nets can be replayed, but those of {study.name!r} are not")
     dataset = open_dataset(study.spec.dataset, Settings().datasets_dir)
+    check_same_data(study.name, study.dataset_checksum, dataset)
     with closing(LocalExecutor(slots=1)) as executor:
         outcome = replay(record, study.spec, dataset, executor)
     _tell(study.name, record, outcome)

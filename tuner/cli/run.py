@@ -35,7 +35,7 @@ def run(
     With TUNER_URL it runs in that service. Without, on the data folder: by the service that works on it, or by a runner
     that lives as long as this command. Ctrl-C pauses the study.
     """
-    body = QUICKSTART.model_dump(mode="json") if spec is None else read_spec(spec)
+    body = QUICKSTART.said() if spec is None else read_spec(spec)
     body |= {key: value for key, value in (("name", name), ("seed", seed)) if value is not None}
     if trials is not None and isinstance(budget := body.get("budget", {}), Mapping):  # another kind is refused as it is
         body["budget"] = {**budget, "n_trials": trials}

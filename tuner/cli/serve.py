@@ -119,7 +119,7 @@ def _run_quickstart(client: Client) -> None:
 def _begin_or_find(client: Client, spec: StudySpec) -> StudyStatus:
     """Also a study of that name with another spec is worth showing."""
     try:
-        return begin(client, spec.model_dump(mode="json"))
+        return begin(client, spec.said())
     except Refused as refused:
         typer.echo(f"tuner: {refused}", err=True)
         return client.study(spec.name)

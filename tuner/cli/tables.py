@@ -11,6 +11,7 @@ from tuner.cli.configuration import in_words
 from tuner.client.answers import (
     AuditEntry,
     Best,
+    Dataset,
     Decision,
     Delivery,
     EnsembleTable,
@@ -73,6 +74,15 @@ def trials_table(trials: Iterable[Trial]) -> Table:
         finding = NONE if trial.finding is None else trial.finding.name.replace("_", " ")
         row = (trial.state, share(trial.value), seconds, str(trial.attempts), reason, finding, point)
         _add(table, str(trial.number), *row)
+    return table
+
+
+def datasets_table(datasets: Iterable[Dataset]) -> Table:
+    table = _table("data set", "shape", ">classes", ">train", ">test", ">studies", "created")
+    for dataset in datasets:
+        counts = (dataset.classes, dataset.counts.train, dataset.counts.test, dataset.study_count)
+        shape = "×".join(map(str, dataset.shape))
+        _add(table, dataset.name, shape, *(f"{count:,}" for count in counts), _minute(dataset.created_at))
     return table
 
 

@@ -110,6 +110,7 @@ class StudyStatus(Answer):
     error: str | None
     notes: tuple[str, ...]
     estimate: Estimate | None = None
+    dataset_checksum: str | None = None
     trials: TrialCounts
     progress: Progress
     best: BestTrial | None
@@ -346,6 +347,31 @@ class Model(Answer):
     created_at: str
     files_removed_at: str | None
     champion_of: tuple[Reign, ...]
+
+
+class DatasetCounts(Answer):
+    train: int
+    test: int
+    train_per_class: tuple[int, ...]
+    test_per_class: tuple[int, ...]
+
+
+class Dataset(Answer):
+    """`studies` are the newest of `study_count`."""
+
+    name: str
+    built_in: bool
+    shape: tuple[int, ...]
+    classes: int
+    counts: DatasetCounts
+    checksum: str
+    test_checksum: str
+    test_split_off: bool
+    notes: tuple[str, ...]
+    study_count: int
+    studies: tuple[str, ...]
+    schedules: tuple[str, ...]
+    created_at: str | None
 
 
 class Delivery(Answer):

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.specs.spec import Spec
+from tuner.specs.study import StudySpec
 
 Body = Mapping[str, Any]
 
 
 def body(spec: Spec | Body) -> Body:
+    """A study says no more than its user did: what was left to the data is the service's to fit."""
+    if isinstance(spec, StudySpec):
+        return spec.said()
     return spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
 
 

@@ -38,23 +38,26 @@ def read_idx(path: Path) -> np.ndarray[Any, Any]:
             raise DamagedData(f"{path.name}: must be a whole gzip stream, but {error}") from error
 
 
-def _read_array(path: Path, stream: IO[bytes]) -> np.ndarray[Any, Any]:
+def read_header(name: str, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The items' type and the array's shape; the stream then stands at the first item.
+
+    Raises DamagedData, which calls the file `name`.
+    """
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise DamagedData(
-            f"{path.name}: an IDX file begins with two zero bytes, a type and a rank, but got {magic.hex()!r}"
-        )
+        raise DamagedData(f"{name}: an IDX file begins with two zero bytes, a type and a rank, but got {magic.hex()!r}")
     code, rank = magic[2], magic[3]
     if code not in TYPES:
         known = ", ".join(f"{known:#04x}" for known in TYPES)
-        raise DamagedData(f"{path.name}: the type must be one of {known}, but got {code:#04x}")
+        raise DamagedData(f"{name}: the type must be one of {known}, but got {code:#04x}")
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
-        raise DamagedData(
-            f"{path.name}: {rank} sizes of 4 bytes must follow the magic number, but got {len(sizes)} bytes"
-        )
-    shape = struct.unpack(f">{rank}I", sizes)
-    dtype = np.dtype(TYPES[code])
+        raise DamagedData(f"{name}: {rank} sizes of 4 bytes must follow the magic number, but got {len(sizes)} bytes")
+    return np.dtype(TYPES[code]), struct.unpack(f">{rank}I", sizes)
+
+
+def _read_array(path: Path, stream: IO[bytes]) -> np.ndarray[Any, Any]:
+    dtype, shape = read_header(path.name, stream)
     expected = math.prod(shape) * dtype.itemsize
     items = bytearray()
     # In pieces and no further than one past the end: a wrong size in the header must not allocate its own measure.

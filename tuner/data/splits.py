@@ -12,6 +12,10 @@ SEED = 20_101
 
 VALIDATION_SHARE = 1 / 6
 
+TEST_SEED = 20_102
+TEST_SHARE = 1 / 5
+"""Of images that came without a test part."""
+
 Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -32,6 +36,12 @@ def partition(labels: np.ndarray[Any, Any]) -> Partition:
     order = _stratified_order(labels, np.random.Generator(np.random.PCG64(SEED)))
     cut, _ = part_sizes(len(labels))
     return Partition(train=order[:cut], validation=order[cut:])
+
+
+def sealed_positions(labels: np.ndarray[Any, Any]) -> Indices:
+    """Which of images with these `labels` (count,) are split off as a test part, in ascending order."""
+    order = _stratified_order(labels, np.random.Generator(np.random.PCG64(TEST_SEED)))
+    return np.sort(order[len(labels) - round(len(labels) * TEST_SHARE) :])
 
 
 def part_sizes(count: int) -> tuple[int, int]:

@@ -37,12 +37,13 @@ def run(
 def _train(
     task: Task, emit: Callable[[EpochEnded], None], should_stop: Callable[[], bool]
 ) -> Trained | Diverged | Stopped:
-    data, classes = _prepared(task.data)
+    dataset = catalogue.describe(task.data.folder.name, task.data.folder.parent)
+    data = _prepared(task.data, dataset)
     try:
         result = train(
             task.hyperparameters,
             data,
-            classes=classes,
+            classes=dataset.classes,
             epochs=task.epochs,
             seed=task.seed,
             decay=task.decay,
@@ -82,17 +83,15 @@ class _Teller:
 
 
 @lru_cache(maxsize=4)  # a worker's next trial mostly wants the images of the last; whole MNIST is 47 MB
-def _prepared(data: DataSlice) -> tuple[TrainingData, int]:
-    """The images of a slice, and the number of classes in the whole data set."""
-    dataset = catalogue.describe(data.folder.name, data.folder.parent)
+def _prepared(data: DataSlice, dataset: catalogue.Dataset) -> TrainingData:
+    """The images of a slice. `dataset` has the checksum: other data may have its name since the last task."""
     images, labels = catalogue.training_images(dataset), catalogue.training_labels(dataset)
     parts = partition(labels)
     train_at = parts.train[slice(*data.train)]
     if data.bootstrap is not None:
         train_at = train_at[bootstrap(len(train_at), data.bootstrap)]
     validation_at = getattr(parts, data.validation_part)[slice(*data.validation)]
-    prepared = prepare(images[train_at], labels[train_at], images[validation_at], labels[validation_at])
-    return prepared, dataset.classes
+    return prepare(images[train_at], labels[train_at], images[validation_at], labels[validation_at])
 
 
 def _soft_targets(teacher: Teacher, data: DataSlice) -> SoftTargets:

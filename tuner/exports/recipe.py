@@ -33,6 +33,10 @@ class Images:
     train: tuple[int, int]
     validation: tuple[int, int]
     validation_part: Literal["train", "validation"]
+    test_split_off: bool = False
+    """By the service: the user's files have no test part."""
+    made_from: Literal["bytes", "whole numbers", "shares"] = "bytes"
+    """What the pixels are in the user's files."""
 
     @property
     def inputs(self) -> int:

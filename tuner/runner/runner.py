@@ -13,7 +13,7 @@ import optuna
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
-from tuner.data.catalogue import open_dataset
+from tuner.data.catalogue import check_same_data, open_dataset
 from tuner.errors import Conflict, LeaseLost, TunerError, Unavailable
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import Executor
@@ -184,9 +184,11 @@ class Runner:
         }
         if isinstance(spec, OutsideStudySpec):
             return LeasedJob(spec=spec, **common)
+        dataset = open_dataset(spec.dataset, self._settings.datasets_dir)
+        check_same_data(study.name, study.dataset_checksum, dataset)
         return RunningJob(
             spec=spec,
-            dataset=open_dataset(spec.dataset, self._settings.datasets_dir),
+            dataset=dataset,
             executor=self._executor,
             models_dir=self._settings.models_dir,
             created_at=study.created_at,

@@ -1,7 +1,7 @@
 """A study that is to run again and again: the bodies of `POST /v1/schedules` and `PATCH /v1/schedules/{name}`."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -35,7 +35,7 @@ class StudyTemplate(StudySpec):
 
     def at(self, fire_time: datetime) -> StudySpec:
         date = fire_time.astimezone(UTC).strftime("%Y%m%d-%H%M%S")
-        return StudySpec.model_validate({**self.model_dump(mode="json"), "name": self.name.replace(DATE, date)})
+        return StudySpec.model_validate({**self.said(), "name": self.name.replace(DATE, date)})
 
 
 Policy = Literal["new_study", "continue"]
@@ -83,7 +83,11 @@ class ScheduleSpec(Timing):
         for given, replaced in (("cron", "interval_seconds"), ("interval_seconds", "cron")):
             if changes.get(given) is not None:
                 changes.setdefault(replaced, None)
-        return ScheduleSpec.model_validate({**self.model_dump(mode="json"), **changes})
+        return ScheduleSpec.model_validate({**self.said(), **changes})
+
+    def said(self) -> dict[str, Any]:
+        """As JSON, from which this spec comes back, with all that is left to the study's data."""
+        return self.model_dump(mode="json", exclude={"study": self.study.left_to_data()})
 
 
 class ScheduleEdit(Spec):

@@ -10,7 +10,10 @@ from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
 from tuner.specs.webhook import Webhook
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["mnist-quick"])]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""Of a study, a schedule or a data set."""
+
+Name = Annotated[str, Field(pattern=NAME, examples=["mnist-quick"])]
 
 Direction = Literal["maximize", "minimize"]
 
@@ -196,6 +199,26 @@ class StudySpec(CommonSpec):
             if limit is not None:
                 raise ValueError(f"a deterministic study takes no time limit, but got budget.{name}={limit:g}")
         return self
+
+    def said(self) -> dict[str, Any]:
+        """As JSON, from which this spec comes back, with all that it leaves to the data."""
+        return self.model_dump(mode="json", exclude=self.left_to_data())
+
+    def left_to_data(self) -> dict[str, set[str]]:
+        """What was left out, and is fitted to the data, by field; `exclude` of `model_dump` takes it as it is."""
+        left = {"subset": {"train", "validation"} - self.subset.model_fields_set}
+        left["search_space"] = {"shift_pixels"} - self.search_space.model_fields_set
+        return {field: names for field, names in left.items() if names}
+
+    def fitted_like(self, other: "StudySpec") -> "StudySpec":
+        """This spec, with what it leaves to the data as `other` has it."""
+        parts = {
+            field: getattr(self, field).model_copy(
+                update={name: getattr(getattr(other, field), name) for name in names}
+            )
+            for field, names in self.left_to_data().items()
+        }
+        return self.model_copy(update=parts)
 
     @model_validator(mode="after")
     def _check_objectives(self) -> Self:

@@ -104,7 +104,8 @@ class _Firing:
         if continued is None:
             after_job_id = unfinished[-1].id if unfinished else None
             return posting.post_study(self.connection, spec, self.settings, after_job_id)
-        if _but_for_its_budget(studies.own_spec(continued)) != _but_for_its_budget(spec):
+        fitted = posting.fit_to_data(self.connection, spec, self.settings).spec
+        if _but_for_its_budget(studies.own_spec(continued)) != _but_for_its_budget(fitted):
             raise Conflict(f"a schedule continues a study of its own spec, but that of {spec.name!r} is another one")
         n_trials = self._trials_to_come(continued, unfinished) + spec.budget.n_trials
         try:

@@ -102,7 +102,7 @@ def _first_after(spec: ScheduleSpec, time: datetime) -> datetime | None:
 
 def _values(spec: ScheduleSpec, next_fire_time: datetime | None) -> dict[str, Any]:
     return {
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.said(),
         "paused": spec.paused,
         "next_fire_time": None if next_fire_time is None else rfc3339(next_fire_time),
     }

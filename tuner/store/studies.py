@@ -47,6 +47,8 @@ class Study:
     minimize: bool
     spec: StudySpec | OutsideStudySpec | None
     notes: tuple[str, ...]
+    dataset_checksum: str | None
+    """Of the data that it was posted on; None for an outside objective."""
     created_at: str | None
     revision: int
     job: Job | None
@@ -60,6 +62,7 @@ def create_study(
     notes: list[str],
     total: int,
     after_job_id: int | None = None,
+    dataset_checksum: str | None = None,
 ) -> int:
     """Write the study and its first job, queued; answers the job's id. Raises Conflict where the name is taken."""
     try:
@@ -76,6 +79,8 @@ def create_study(
         "name": spec.name,
         "spec": spec.model_dump(mode="json"),
         "notes": notes,
+        "dataset": spec.dataset,
+        "dataset_checksum": dataset_checksum,
         "created_at": now(),
     }
     connection.execute(insert(studies).values(values))
@@ -183,9 +188,8 @@ def current_job(study_id: ColumnElement[int]) -> ScalarSelect[int]:
 @lru_cache
 def _whole_study(column: str) -> Select[Any]:
     """The study whose `column` of Optuna's table is `wanted`."""
-    query = select_studies(
-        studies.c.spec, studies.c.notes, studies.c.revision, studies.c.created_at, studies.c.estimate
-    )
+    ours = studies.c
+    query = select_studies(ours.spec, ours.notes, ours.dataset_checksum, ours.revision, ours.created_at, ours.estimate)
     return query.where(trials.STUDIES.c[column] == bindparam("wanted"))
 
 
@@ -208,6 +212,7 @@ def _one(connection: Connection, column: str, wanted: str | int) -> Study | None
         minimize=bool(row.minimize),
         spec=None if row.spec is None else read_spec.validate_python(row.spec),
         notes=tuple(row.notes or ()),
+        dataset_checksum=row.dataset_checksum,
         revision=row.revision or 0,
         created_at=row.created_at,
         job=job,

@@ -54,6 +54,9 @@ studies = Table(
     Column("name", String(512), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("notes", JSON, nullable=False),
+    # Null for an outside objective. The name may be given to other data one day; the checksum says which was meant.
+    Column("dataset", String(100), index=True),
+    Column("dataset_checksum", String(64)),
     # Raised by whoever but its job changes the study's trials; the job then reads them again.
     Column("revision", Integer, nullable=False, default=0, server_default="0"),
     Column("created_at", _TIME, nullable=False),

@@ -16,7 +16,9 @@ TRIALS_OF_A_STUDY = 500
 """Of more, so many are taken, evenly spaced, and the best."""
 
 
-def gather(connection: Connection, spec: StudySpec) -> tuple[list[EarlierTrial], list[str]]:
+def gather(
+    connection: Connection, spec: StudySpec, dataset_checksum: str | None
+) -> tuple[list[EarlierTrial], list[str]]:
     """The trials that have ended, of the studies of `spec.warm_start`, that lie in its space; and a note on each study.
 
     Raises InvalidInput for a study that is not there, or whose values cannot be compared with those to come.
@@ -27,7 +29,7 @@ def gather(connection: Connection, spec: StudySpec) -> tuple[list[EarlierTrial],
         study = studies.find_study(connection, name)
         if study is None:
             raise InvalidInput(f"warm_start must name studies that are there, but got {name!r}", ("warm_start", k))
-        if (difference := _difference(spec, study)) is not None:
+        if (difference := _difference(spec, dataset_checksum, study)) is not None:
             rule = "the values of warm_start's studies must be comparable with this one's"
             raise InvalidInput(f"{rule}, but {name!r} has {difference}", ("warm_start", k))
         states = [TrialState.COMPLETE, TrialState.PRUNED]
@@ -49,7 +51,7 @@ def load(connection: Connection, study_id: int) -> list[EarlierTrial]:
     return [EarlierTrial.model_validate(trial) for trial in connection.execute(query).scalars()]
 
 
-def _difference(spec: StudySpec, study: Study) -> str | None:
+def _difference(spec: StudySpec, dataset_checksum: str | None, study: Study) -> str | None:
     """What keeps the values of `study` from being compared with those of a study of `spec`."""
     earlier = study.spec
     if not isinstance(earlier, StudySpec):
@@ -58,6 +60,8 @@ def _difference(spec: StudySpec, study: Study) -> str | None:
         theirs, ours = getattr(earlier, name), getattr(spec, name)
         if theirs != ours:
             return f"another {name}: {_shown(theirs)} and not {_shown(ours)}"
+    if study.dataset_checksum != dataset_checksum:
+        return f"other data of the name {spec.dataset}: {study.dataset_checksum} and not {dataset_checksum}"
     return None
 
 

@@ -1,6 +1,7 @@
 """The REST contract, each call described once for both clients, a file a resource."""
 
 from tuner.client.calls.access import AccessCalls
+from tuner.client.calls.datasets import DatasetCalls
 from tuner.client.calls.estimates import EstimateCalls
 from tuner.client.calls.health import HealthCalls
 from tuner.client.calls.jobs import JobCalls
@@ -19,6 +20,7 @@ class Calls(
     JobCalls,
     ModelCalls,
     ScheduleCalls,
+    DatasetCalls,
     AccessCalls,
     HealthCalls,
 ):
