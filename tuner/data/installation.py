@@ -122,7 +122,7 @@ def describe_files(
             checksum.update(np.ascontiguousarray(block).data)
         with (folder / f"{part}.npy").open("rb") as file:
             files[f"{part}.npy"] = hashlib.file_digest(file, "sha256").hexdigest()
-    train, test = (np.load(folder / f"{half}_labels.npy") for half in ("train", "test"))
+    train, test = (np.concatenate(list(arrays[f"{half}_labels"].blocks())) for half in ("train", "test"))
     classes = int(train.max()) + 1
     stored = StoredDataset(
         image_shape=arrays["train_images"].shape[1:],

@@ -35,7 +35,7 @@ class Teacher:
     """What a student learns from beside the labels; `tuner.nets.distillation` says how."""
 
     probabilities: Path
-    """A file of numpy's: the classes' probabilities (count, classes) of the images in the order of the slice's `train`."""
+    """A safetensors file with `probabilities` (count, classes): of the images in the order of the slice's `train`."""
     temperature: float
     weight: float
 

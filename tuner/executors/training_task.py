@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 
 from tuner.data import catalogue
 from tuner.data.splits import partition
@@ -95,7 +96,7 @@ def _prepared(data: DataSlice, dataset: catalogue.Dataset) -> TrainingData:
 
 
 def _soft_targets(teacher: Teacher, data: DataSlice) -> SoftTargets:
-    probabilities = np.load(teacher.probabilities)
+    probabilities = load_file(teacher.probabilities)["probabilities"]
     count = data.train[1] - data.train[0]
     if data.bootstrap is not None or len(probabilities) != count:
         rule = "a teacher must speak of each training image, in their order and of no bootstrap sample"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from tuner.data.catalogue import Dataset, training_images, training_labels, validation_images
 from tuner.data.sealed import open_test_set
@@ -177,8 +178,8 @@ class _Plan:
     def student(self, arm: Arm, seed: int, runs: dict[str, _Run], folder: Path) -> Task:
         at = partition(training_labels(self.dataset)).train[: self.train_count(arm)]
         images = training_images(self.dataset)[at]
-        file = folder / f"teacher-{seed}.npy"
-        np.save(file, _bag([runs[key] for key in self.members(arm, seed)], images))
+        file = folder / f"teacher-{seed}.safetensors"
+        save_file({"probabilities": _bag([runs[key] for key in self.members(arm, seed)], images)}, file)
         return replace(self._task(arm, self.key(arm, seed), seed), teacher=Teacher(file, TEMPERATURE, SOFT_WEIGHT))
 
     def _member(self, arm: Arm, seed: int, member: int) -> Task:
