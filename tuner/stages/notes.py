@@ -44,7 +44,6 @@ class Arm:
     train: int | None
     epochs: int
     otherwise: str
-    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,6 @@ def arms() -> list[Arm]:
             Arm("dropout", str(share), "training worse, test better", _net(dropout=share, **small), 1_000, 30, _WORDS)
             for share in (0.0, 0.5)
         ),
-        Arm("early stopping", "to the end", "stop before overfitting", _net(**small), 1_000, 40, _WORDS),
-        Arm("early stopping", "patience 5", "stop before overfitting", _net(**small), 1_000, 40, _WORDS, patience=5),
         Arm("bagging", "single", "several models, then distil", _net(), 10_000, 5, _WORDS),
         Arm("bagging", BAG, "several models, then distil", _net(), 10_000, 5, _WORDS),
         Arm("bagging", STUDENT, "several models, then distil", _net(), 10_000, 5, _WORDS),
@@ -190,7 +187,7 @@ class _Plan:
 
     def _task(self, arm: Arm, key: str, seed: int) -> Task:
         data = DataSlice(self.dataset.folder, (0, self.train_count(arm)), (0, JUDGED), "validation")
-        return Task(key, arm.point, data, arm.epochs, seed, patience=arm.patience, keep_weights=True)
+        return Task(key, arm.point, data, arm.epochs, seed, keep_weights=True)
 
 
 def _train(executor: Executor, tasks: Iterable[Task], on_done: Callable[[int], None]) -> dict[str, _Run]:
