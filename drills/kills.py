@@ -1,8 +1,11 @@
 """kill -9 at random moments: workers, fork servers, runners, APIs, whole services, over several studies that run at once."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
+
+from sqlalchemy import text
 
 from drills import studies
 from drills.service import Role, Service
@@ -21,9 +24,15 @@ WEIGHTS: dict[Target, int] = {
     "everything": 1,
 }
 
-LOSSES_IN_A_ROW = 2
-"""A trial that has lost three workers fails, and so does a job that has lost five runners without getting on: both are the
-service's rule, and not what is looked for here. So after two losses something must get done before the next one."""
+MOST_LOSSES = 2
+"""A trial or run that has lost three workers fails, and so does a job that has lost five runners without getting on: both are the
+service's rule, and not what is looked for here. So what is being trained is spared after two losses, and after two lost runners
+something must get done before the next one."""
+
+OPEN = """
+    SELECT 'trial ' || trial_id FROM tuner_attempts WHERE ended_at IS NULL
+    UNION ALL SELECT 'run ' || id FROM tuner_runs WHERE state = 'running'
+"""
 
 DONE = """
     SELECT (SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')) +
@@ -37,7 +46,9 @@ class Killer:
 
     site: Site
     _done: int = 0
-    _losses: dict[str, int] = field(default_factory=dict)
+    _runners_lost: int = 0
+    _workers_lost: Counter[str] = field(default_factory=Counter)
+    """At most, by trial or run: whose worker was killed is not known."""
 
     def strike(self, service: Service) -> None:
         target = self._choose()
@@ -56,15 +67,28 @@ class Killer:
         self.site.fault(f"kill -9 of {service.name}: {role} {process.pid}")
 
     def _choose(self) -> Target:
+        target = self.site.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        if target == "API":
+            return target
+        spared = self._spares_workers() if target in ("worker", "fork server") else self._spares_runner()
+        return "API" if spared else target
+
+    def _spares_workers(self) -> bool:
+        with self.site.engine.connect() as connection:
+            under_way = list(connection.execute(text(OPEN)).scalars())
+        if any(self._workers_lost[name] >= MOST_LOSSES for name in under_way):
+            return True
+        self._workers_lost.update(under_way)
+        return False
+
+    def _spares_runner(self) -> bool:
         done = self.site.count(DONE)
         if done > self._done:
-            self._done, self._losses = done, {}
-        target = self.site.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        what_it_costs = "API" if target == "API" else "worker" if target == "worker" else "runner"
-        if target != "API" and self._losses.get(what_it_costs, 0) >= LOSSES_IN_A_ROW:
-            return "API"
-        self._losses[what_it_costs] = self._losses.get(what_it_costs, 0) + 1
-        return target
+            self._done, self._runners_lost = done, 0
+        if self._runners_lost >= MOST_LOSSES:
+            return True
+        self._runners_lost += 1
+        return False
 
 
 def kills(site: Site) -> None:
