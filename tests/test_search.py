@@ -261,9 +261,9 @@ def test_a_paused_study_ends_like_an_undisturbed_one(service: Service, undisturb
 
 def test_a_trial_that_always_loses_its_worker_fails(service: Service) -> None:
     """The third worker that a trial loses is the last: it is FAIL with the reason killed, and the others go on."""
-    service.post("deadly", subset=LONG, pruner={"kind": "none"}, budget={"n_trials": 1, "max_failed": 1})
+    service.post("deadly", subset=LONG | {"epochs": 30}, pruner={"kind": "none"}, budget={"n_trials": 1, "max_failed": 1})
     for attempt in (1, 2, 3):
-        wait_until(lambda n=attempt: attempts(service, "deadly") == n, f"attempt {attempt} has begun")  # type: ignore[misc]
+        wait_until(lambda n=attempt: trains(service, "deadly", n), f"attempt {attempt} trains")  # type: ignore[misc]
         for worker in workers():
             worker.kill()
     service.finish("deadly")
@@ -276,10 +276,12 @@ def ended(service: Service, name: str) -> int:
     return int(counts["complete"] + counts["pruned"])
 
 
-def attempts(service: Service, name: str) -> int:
-    """Attempts of the one trial, while it runs."""
+def trains(service: Service, name: str, attempt: int) -> bool:
+    """Whether the one trial has a worker in this attempt, which may wait for one long after it has begun: its curve tells."""
     trials = service.trials(name)
-    return int(trials[0]["attempts"]) if trials and trials[0]["state"] == "RUNNING" else 0
+    if not trials or (trials[0]["state"], trials[0]["attempts"]) != ("RUNNING", attempt):
+        return False
+    return bool(service.get(f"/v1/studies/{name}/trials/0")["curves"])
 
 
 def workers() -> list[psutil.Process]:
