@@ -132,7 +132,7 @@ def running(settings: Settings) -> Iterator[None]:
         assert not thread.is_alive(), "the runner must end when it is asked to"
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 150) -> None:
     """Returns as soon as `holds` does; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -60,7 +60,7 @@ def tuner(*arguments: str, data_dir: Path, stdin: str = "", **more: str) -> subp
     )
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
     """The first true value of `condition`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -94,7 +94,7 @@ class Service:
         """The answer's JSON, or None where there was no answer or a refusal."""
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(f"{self.url}{path}", headers=self.headers), timeout=10
+                urllib.request.Request(f"{self.url}{path}", headers=self.headers), timeout=60
             ) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -103,7 +103,7 @@ class Service:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         headers = {"Content-Type": "application/json", **self.headers}
         request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def pid_of(self, role: str) -> int:
@@ -139,7 +139,7 @@ def serving(
     finally:
         family = service.family() if service.process.poll() is None else []
         service.process.terminate()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=60)
         for left in alive(family):
             left.kill()
         service.process.wait()

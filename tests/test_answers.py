@@ -64,7 +64,7 @@ def api(settings: Settings) -> Iterator[httpx.Client]:
     with connect(settings) as api:
         api.post("/v1/studies", json=SPEC)
         with running(settings):
-            wait_until(lambda: api.get("/v1/studies/done").json()["state"] == "succeeded", "the study is done", 100)
+            wait_until(lambda: api.get("/v1/studies/done").json()["state"] == "succeeded", "the study is done", 200)
         yield api
 
 

@@ -102,7 +102,7 @@ def test_the_documentation_needs_no_other_site(browser: webdriver.Chrome, servic
 def test_the_dashboard_shows_our_trials(browser: webdriver.Chrome, service: Service) -> None:
     """On the service's port it lists the study, and draws its four trials and their analysis within its policy."""
     service.post("/v1/studies", TINY)
-    wait_for(lambda: service.get("/v1/studies/tiny")["state"] == "succeeded", "the study has ended", 60)
+    wait_for(lambda: service.get("/v1/studies/tiny")["state"] == "succeeded", "the study has ended", 150)
     browser.get(f"{service.url}/dashboard")
     WebDriverWait(browser, SECONDS).until(lambda page: "tiny" in page.find_element(By.TAG_NAME, "body").text)
     browser.get(f"{service.url}/dashboard/studies/1")

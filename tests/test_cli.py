@@ -197,7 +197,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(tmp_path: Path) -> None:
         )
     wait_for(lambda: "tiny: search" in log.read_text(), "the first trials")
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process gets it
-    assert running.wait(timeout=10) == 130
+    assert running.wait(timeout=30) == 130
     assert "`tuner study resume tiny`" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert "paused" in tuner("study", "show", "tiny", data_dir=data_dir).stdout

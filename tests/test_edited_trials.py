@@ -142,11 +142,11 @@ def test_a_void_trial_stays_and_counts_for_nothing(ended: httpx.Client, settings
         answer = ended.post(f"{POST}/a/trials/2/void", json={"reason": reason})
         assert (answer.status_code, answer.json()["void"], answer.json()["void_reason"]) == (200, True, "a broken fan")
     assert (answer.json()["state"], answer.json()["value"]) == ("COMPLETE", 0.9)
-    wait_until(lambda: seen() == (3, 3, [1.0]), "the dashboard has read it again", 10)
+    wait_until(lambda: seen() == (3, 3, [1.0]), "the dashboard has read it again", 60)
     assert ended.get(f"{POST}/a/best").json()["items"] == []  # their parameters are no hyperparameters of ours
     assert ended.delete(f"{POST}/a/trials/2/void").json()["void"] is False
     assert ended.delete(f"{POST}/a/trials/2/void").status_code == 200
-    wait_until(lambda: seen() == (2, 2, []), "the dashboard has read it again", 10)
+    wait_until(lambda: seen() == (2, 2, []), "the dashboard has read it again", 60)
     trial = stock(settings).get_trials()[2]
     assert (trial.system_attrs, trial.user_attrs) == ({}, {})
     assert ended.post(f"{POST}/a/trials/4/void").json()["void"] is True

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
 from tests.test_jobs import claim, job_of, owned, post
-from tests.test_search import LONG, Service, attempts, workers
+from tests.test_search import LONG, Service, kill_while_it_trains
 from tuner.errors import Conflict, InvalidInput
 from tuner.settings import Settings
 from tuner.specs.job import PromoteWork, SearchWork
@@ -216,11 +216,9 @@ def test_a_job_that_failed_by_its_trials_has_a_chance_when_retried(tmp_path: Pat
     settings = Settings(data_dir=tmp_path, parallel=1)
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
-        service.post("a", subset=LONG, pruner={"kind": "none"}, budget={"n_trials": 2, "max_failed": 0})
-        for attempt in (1, 2, 3):
-            wait_until(lambda n=attempt: attempts(service, "a") == n, f"attempt {attempt} has begun")  # type: ignore[misc]
-            for worker in workers():
-                worker.kill()
+        budget = {"n_trials": 2, "max_failed": 0}
+        service.post("a", subset=LONG | {"epochs": 8}, pruner={"kind": "none"}, budget=budget)
+        kill_while_it_trains(service, "a")
         status = service.finish("a")
         assert (status["state"], status["stop_reason"]) == ("failed", "max_failed")
         history = service.get(f"{POST}/a/trials/0")["history"]

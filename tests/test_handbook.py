@@ -57,7 +57,7 @@ def asked(service: Service) -> Asked:
     bearer = service.headers["Authorization"]
     env = {**environment(service.data_dir, TUNER_TOKEN=bearer.removeprefix("Bearer ")), "PATH": os.environ["PATH"]}
     folder = service.data_dir.parent
-    ran = subprocess.run(["sh", "-c", script], env=env, cwd=folder, capture_output=True, text=True, timeout=90)
+    ran = subprocess.run(["sh", "-c", script], env=env, cwd=folder, capture_output=True, text=True, timeout=200)
     assert ran.returncode == 0, f"{ran.stderr}\n{ran.stdout[-2000:]}"
     found: Asked = defaultdict(set)
     metrics = httpx.get(f"{service.url}/metrics", headers=service.headers).text

@@ -78,7 +78,7 @@ def test_a_session_ends(settings: Settings, database: Engine) -> None:
             over = tables.sessions.c.sha256 == tokens.digest(cookies["over"]["Cookie"].partition("=")[2])
             connection.execute(update(tables.sessions).where(over).values(expires_at=past))
         for cookie in cookies.values():
-            wait_until(lambda c=cookie: api.get("/v1/studies", headers=c).status_code == 401, "the session's end", 3)  # type: ignore[misc]
+            wait_until(lambda c=cookie: api.get("/v1/studies", headers=c).status_code == 401, "the session's end", 30)  # type: ignore[misc]
 
 
 def test_the_token_files_session_lasts_no_longer_than_its_token(api: httpx.Client, settings: Settings) -> None:

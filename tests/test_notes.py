@@ -122,7 +122,7 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path: Path) -> None:
 
     wait_until(working, "two workers are up")
     command.send_signal(signal.SIGINT)
-    _, told = command.communicate(timeout=30)
+    _, told = command.communicate(timeout=90)
     assert command.returncode == 130
     assert "Traceback" not in told
     wait_until(

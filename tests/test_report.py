@@ -42,7 +42,7 @@ def api(settings: Settings) -> Iterator[httpx.Client]:
     with connect(settings) as api:
         assert api.post("/v1/studies", json=SPEC).status_code == 202
         with running(settings):
-            wait_until(lambda: api.get("/v1/studies/told").json()["state"] == "succeeded", "the study is done", 100)
+            wait_until(lambda: api.get("/v1/studies/told").json()["state"] == "succeeded", "the study is done", 200)
         api.post("/v1/studies", json={"name": "waits"})
         yield api
 

@@ -481,7 +481,7 @@ def test_purged_by_rest(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
         ending = threading.Event()
         thread = threading.Thread(target=Housekeeper(engine, settings, ending).work)
         thread.start()
-        wait_until(lambda: _job_ids(engine) == [kept], f"jobs {ids} are gone", 10)
+        wait_until(lambda: _job_ids(engine) == [kept], f"jobs {ids} are gone", 60)
         ending.set()
         thread.join()
         engine.dispose()

@@ -59,11 +59,11 @@ class Service:
         items: list[Any] = self.get(f"/v1/studies/{name}/trials?limit=500")["items"]
         return items
 
-    def finish(self, name: str, seconds: float = 90) -> Any:
+    def finish(self, name: str, seconds: float = 180) -> Any:
         wait_until(lambda: self.status(name)["state"] in ENDED, f"{name} has ended", seconds)
         return self.status(name)
 
-    def finished(self, name: str, seconds: float = 90, **changes: Any) -> Any:
+    def finished(self, name: str, seconds: float = 180, **changes: Any) -> Any:
         self.post(name, **changes)
         return self.finish(name, seconds)
 
@@ -106,17 +106,17 @@ def test_the_end_of_a_study_is_told_by_webhook(
     """The message of its job's end names state, reason and best; the service shows it and sends it again."""
     with receiving() as receiver:
         status = service.finished("told", webhook=receiver.url, budget={"n_trials": 2})
-        wait_until(lambda: bool(receiver.got), "the webhook", 10)
+        wait_until(lambda: bool(receiver.got), "the webhook", 60)
         [(message_id, message)] = receiver.messages()
         data, job = message["data"], status["job"]
         assert (message["type"], data["stop_reason"]) == ("job.succeeded", "n_trials")
         assert (data["job"], data["finished_at"]) == (job["id"], job["finished_at"])
         assert data["best"] | status["best"] == data["best"]
         path = "/v1/studies/told/deliveries"
-        wait_until(lambda: service.get(path)["items"][0]["state"] == "delivered", "its delivery", 10)
+        wait_until(lambda: service.get(path)["items"][0]["state"] == "delivered", "its delivery", 60)
         again = service.api.post(f"{path}/{message_id}/send-again")
         assert (again.status_code, again.json()["state"]) == (202, "pending")
-        wait_until(lambda: len(receiver.messages()) == 2, "the webhook again", 10)
+        wait_until(lambda: len(receiver.messages()) == 2, "the webhook again", 60)
     monkeypatch.setenv("TUNER_DATA_DIR", str(service.settings.data_dir))
     monkeypatch.setattr(sys, "argv", ["tuner", "study", "deliveries", "told"])
     with pytest.raises(SystemExit):
@@ -261,11 +261,10 @@ def test_a_paused_study_ends_like_an_undisturbed_one(service: Service, undisturb
 
 def test_a_trial_that_always_loses_its_worker_fails(service: Service) -> None:
     """The third worker that a trial loses is the last: it is FAIL with the reason killed, and the others go on."""
-    service.post("deadly", subset=LONG | {"epochs": 30}, pruner={"kind": "none"}, budget={"n_trials": 1, "max_failed": 1})
-    for attempt in (1, 2, 3):
-        wait_until(lambda n=attempt: trains(service, "deadly", n), f"attempt {attempt} trains")  # type: ignore[misc]
-        for worker in workers():
-            worker.kill()
+    service.post(
+        "deadly", subset=LONG | {"epochs": 30}, pruner={"kind": "none"}, budget={"n_trials": 1, "max_failed": 1}
+    )
+    kill_while_it_trains(service, "deadly")
     service.finish("deadly")
     [trial] = service.trials("deadly")
     assert (trial["state"], trial["reason"], trial["attempts"]) == ("FAIL", "killed", 3)
@@ -276,12 +275,26 @@ def ended(service: Service, name: str) -> int:
     return int(counts["complete"] + counts["pruned"])
 
 
-def trains(service: Service, name: str, attempt: int) -> bool:
-    """Whether the one trial has a worker in this attempt, which may wait for one long after it has begun: its curve tells."""
-    trials = service.trials(name)
-    if not trials or (trials[0]["state"], trials[0]["attempts"]) != ("RUNNING", attempt):
-        return False
-    return bool(service.get(f"/v1/studies/{name}/trials/0")["curves"])
+def kill_while_it_trains(service: Service, name: str) -> None:
+    """Kill every worker whenever the study's one trial trains, until the study has ended.
+
+    The killed worker's trial may go to the next one before that is killed, too: so a round may cost two attempts.
+    """
+
+    def over() -> bool:
+        return service.status(name)["state"] in ENDED
+
+    while not over():
+        wait_until(lambda: trains(service, name) or over(), f"the trial of {name} trains")
+        for worker in workers():
+            worker.kill()
+        wait_until(lambda: not trains(service, name) or over(), f"the trial of {name} is interrupted")
+
+
+def trains(service: Service, name: str) -> bool:
+    """Whether the study's one trial has a worker, which it may wait for long after its attempt has begun: its curve tells."""
+    trial = service.api.get(f"/v1/studies/{name}/trials/0")
+    return trial.status_code == 200 and trial.json()["state"] == "RUNNING" and bool(trial.json()["curves"])
 
 
 def workers() -> list[psutil.Process]:

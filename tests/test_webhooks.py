@@ -68,7 +68,7 @@ def delivery_of(engine: Engine, study_id: int) -> Delivery:
 
 
 def settled(engine: Engine, study_id: int) -> Delivery:
-    wait_until(lambda: delivery_of(engine, study_id).next_attempt_at is None, "the delivery is settled", 10)
+    wait_until(lambda: delivery_of(engine, study_id).next_attempt_at is None, "the delivery is settled", 60)
     return delivery_of(engine, study_id)
 
 
@@ -148,12 +148,12 @@ def test_a_killed_postman_loses_nothing(tmp_path: Path, sqlite: Engine) -> None:
         study_id = cancelled(sqlite, receiver.url)
         process = multiprocessing.get_context("spawn").Process(target=carry_until_killed, args=(settings,))
         process.start()
-        wait_until(lambda: len(receiver.got) == 1, "the first attempt", 20)
+        wait_until(lambda: len(receiver.got) == 1, "the first attempt", 60)
         process.kill()
         process.join()
         assert delivery_of(sqlite, study_id).state == "pending"
         with carrying(sqlite, settings):
-            wait_until(lambda: len(receiver.got) == 2, "the second attempt", 10)
+            wait_until(lambda: len(receiver.got) == 2, "the second attempt", 60)
         assert delivery_of(sqlite, study_id).last_error == "the runner ended during the attempt"
         receiver.go_on.set()
         with carrying(sqlite, settings):
