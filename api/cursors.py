@@ -37,4 +37,6 @@ def cut(rows: Sequence[T], limit: int, key: Callable[[T], str | int]) -> tuple[l
 
 
 def _invalid(cursor: str | None) -> InvalidInput:
-    return InvalidInput(f"a cursor must be the next_cursor of an earlier page, but got {cursor!r}", ("cursor",))
+    return InvalidInput(
+        f"a cursor must be the next_cursor of an earlier page, but got {cursor!r}", ("cursor",), "query"
+    )

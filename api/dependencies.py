@@ -78,8 +78,8 @@ Writing = Annotated[Connection, Depends(begin_change, scope="function")]
 rolled back where that is no success. A route that changes something uses this one and no other."""
 
 StudyName = Annotated[str, Path(description="a study's name, or `@<id>` of a foreign one", examples=["mnist-quick"])]
-Limit = Annotated[int, Query(ge=1, le=500, description="items of a page")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=500, description="items of a page", examples=[50])]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before", examples=["NTA"])]
 
 
 def find_study(connection: Connection, name: str) -> Study:

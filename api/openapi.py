@@ -18,7 +18,7 @@ REPEATING: dict[str, Any] = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "pattern": PATTERN},
+    "schema": {"type": "string", "pattern": PATTERN, "examples": ["mnist-quick-1"]},
     "description": "of your own choosing, new for each request: sent again within a day, with the same body, the request changes "
     "nothing and gets the first answer; with another body, 409. A request that was refused leaves its key free.",
 }
@@ -49,6 +49,6 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
         if REPEATING not in parameters:
             parameters.append(REPEATING)
     if "requestBody" in operation:
-        statuses.append(413)
+        statuses += [400, 413]
     for status, response in described(*statuses).items():
         operation["responses"].setdefault(str(status), response)

@@ -94,7 +94,7 @@ def as_problem(error: TunerError | HTTPException) -> ProblemResponse:
     if isinstance(error, HTTPException):
         return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
     status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-    errors = [{"loc": ["body", *error.loc], "msg": str(error)}] if isinstance(error, InvalidInput) else None
+    errors = [{"loc": [error.where, *error.loc], "msg": str(error)}] if isinstance(error, InvalidInput) else None
     return problem(status, str(error), errors, _when_to_try_again(error))
 
 

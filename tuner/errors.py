@@ -13,6 +13,8 @@
 Messages name the rule and the value. Whoever raises knows no HTTP; `api/problems.py` holds the one table of status codes.
 """
 
+from typing import Literal
+
 
 class TunerError(Exception):
     """Every error that the service raises on purpose."""
@@ -27,11 +29,11 @@ class Conflict(TunerError):
 
 
 class InvalidInput(TunerError):
-    """A value breaks a rule that only the data or the database knows; `loc` is the field's path in the body."""
+    """A value breaks a rule that only the data or the database knows; `loc` is the field's path in the request's part `where`."""
 
-    def __init__(self, message: str, loc: tuple[str | int, ...] = ()) -> None:
+    def __init__(self, message: str, loc: tuple[str | int, ...] = (), where: Literal["body", "query"] = "body") -> None:
         super().__init__(message)
-        self.loc = loc
+        self.loc, self.where = loc, where
 
 
 class DamagedData(TunerError):

@@ -14,6 +14,7 @@ router = APIRouter(prefix="/v1", tags=["access"])
 
 @router.get("/whoami", response_model=WhoAmI, summary="Who you are to the service")
 async def who_am_i(caller: TheCaller, keyring: TheKeyring) -> WhoAmI:
+    """The name by which the audit log knows you, your role, and until when."""
     guarded = await keyring.is_guarded()
     return WhoAmI(name=caller.name, role=caller.role, access_control=guarded, expires_at=caller.expires_at)
 

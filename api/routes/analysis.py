@@ -35,7 +35,10 @@ def _remembered(request: Request) -> Remembered[bytes]:
 
 Analyses = Annotated[Remembered[bytes], Depends(_remembered)]
 Kind = Annotated[str, Path(description=KINDS, examples=["history"])]
-Params = Annotated[list[str] | None, Query(max_length=20, description="parameters; a contour takes two")]
+Params = Annotated[
+    list[str] | None,
+    Query(max_length=20, description="parameters; a contour takes two", examples=[["width", "dropout"]]),
+]
 
 
 @router.get(

@@ -17,16 +17,22 @@ from tuner.store.studies import Study
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
-Stage = Annotated[Literal["search", "promotion"] | None, Query(description="default: the furthest there is")]
+Stage = Annotated[
+    Literal["search", "promotion"] | None, Query(description="default: the furthest there is", examples=["search"])
+]
 Format = Annotated[
     Literal["json", "yaml", "keras", "torch"],
-    Query(alias="format", description="keras and torch: a script that trains and tests the configuration of `rank`"),
+    Query(
+        alias="format",
+        description="keras and torch: a script that trains and tests the configuration of `rank`",
+        examples=["yaml"],
+    ),
 ]
-Rank = Annotated[int, Query(ge=1, le=100, description="of the configuration that a script is for")]
-MaxParameters = Annotated[int | None, Query(ge=1, description="only nets of at most so many")]
+Rank = Annotated[int, Query(ge=1, le=100, description="of the configuration that a script is for", examples=[1])]
+MaxParameters = Annotated[int | None, Query(ge=1, description="only nets of at most so many", examples=[100_000])]
 
 FORMATS = {
-    "application/yaml": {"schema": {"type": "string"}},
+    "application/yaml": {"schema": {"$ref": "#/components/schemas/BestAnswer"}},
     "text/x-python": {"schema": {"type": "string", "description": "it needs nothing of this service"}},
 }
 
@@ -41,7 +47,7 @@ def get_best(
     name: StudyName,
     connection: Reading,
     settings: TheSettings,
-    k: Annotated[int, Query(ge=1, le=100, description="how many")] = 5,
+    k: Annotated[int, Query(ge=1, le=100, description="how many", examples=[3])] = 5,
     max_parameters: MaxParameters = None,
     stage: Stage = None,
     form: Format = "json",

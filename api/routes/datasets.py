@@ -130,6 +130,7 @@ def get_datasets(
 
 @router.get("/{name}", response_model=DatasetAnswer, responses=described(404), summary="One data set")
 def get_dataset(name: DatasetName, connection: Reading, settings: TheSettings) -> DatasetAnswer:
+    """Its shape, classes, counts and checksums, and who uses it."""
     return _answer(connection, name, settings)
 
 

@@ -15,7 +15,10 @@ from tuner.store.deliveries import Delivery
 router = APIRouter(prefix="/v1/studies/{name}/deliveries", tags=["webhooks"])
 webhooks = APIRouter()
 
-DeliveryId = Annotated[str, Path(examples=["msg_8f14e45fceea167a5a36dedd4bea2543"])]
+DeliveryId = Annotated[
+    str,
+    Path(description="the delivery's id, its header `webhook-id`", examples=["msg_8f14e45fceea167a5a36dedd4bea2543"]),
+]
 
 
 @router.get(

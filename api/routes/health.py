@@ -20,11 +20,13 @@ SILENT_AFTER = timedelta(seconds=15)
 
 @router.get("/healthz", response_model=Health, summary="The API process answers")
 def healthz() -> Health:
+    """Open to everybody; it looks at nothing, and says that this process answers."""
     return Health(status="ok")
 
 
 @router.get("/readyz", response_model=Ready, responses=described(503), summary="The database and a runner can work")
 def readyz(connection: Reading) -> Ready:
+    """503 where the database cannot be read, or no runner was alive in the last 15 s."""
     beat_at = runners.last_beat(connection)
     if beat_at is None or datetime.now(UTC) - datetime.fromisoformat(beat_at) > SILENT_AFTER:
         raise Unavailable(

@@ -18,19 +18,25 @@ from tuner.store.jobs import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(examples=["1"])]
+JobId = Annotated[str, Path(description="the job's id", examples=["1"])]
 
 
 class JobEdit(Spec):
     """What may change of a job that has not ended."""
 
-    priority: int = Field(ge=-100, le=100)
+    priority: int = Field(
+        ge=-100, le=100, description="of the jobs that wait, a higher one is started first", examples=[10]
+    )
 
 
 @router.get("", response_model=Page[JobAnswer], summary="List jobs, the newest first")
 def get_jobs(
-    connection: Reading, state: Annotated[JobState | None, Query()] = None, cursor: Cursor = None, limit: Limit = 50
+    connection: Reading,
+    state: Annotated[JobState | None, Query(description="only jobs in this state", examples=["running"])] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Page[JobAnswer]:
+    """The work on all studies, whatever became of it; of deleted studies there are none."""
     found = jobs.list_jobs(connection, state, cursors.decode_int(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda job: int(job.id))
     return Page(items=[views.job_answer(job, job.study) for job in page], next_cursor=next_cursor)
@@ -38,6 +44,7 @@ def get_jobs(
 
 @router.get("/{job_id}", response_model=JobAnswer, responses=described(404), summary="One job")
 def get_job(job_id: JobId, connection: Reading) -> JobAnswer:
+    """Its state, how far it is, and why it has ended."""
     return _answer(connection, job_id)
 
 
@@ -45,6 +52,7 @@ def get_job(job_id: JobId, connection: Reading) -> JobAnswer:
     "/{job_id}/cancel", status_code=202, response_model=JobAnswer, responses=described(404, 409), summary="Cancel a job"
 )
 def cancel(job_id: JobId, connection: Writing) -> JobAnswer:
+    """Acts within 2 s; what it has finished stays. Refused of a job that has ended."""
     jobs.cancel(connection, find_job(connection, job_id))
     return _answer(connection, job_id)
 
@@ -79,7 +87,7 @@ def get_log(
     connection: Reading,
     request: Request,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
-    kind: Annotated[list[Kind] | None, Query(description="only these kinds")] = None,
+    kind: Annotated[list[Kind] | None, Query(description="only these kinds", examples=[["job", "stage"]])] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[LogEntry] | Response:

@@ -15,11 +15,12 @@ from tuner.store import model_registry
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-ModelId = Annotated[str, Path(examples=["5f2c9a7e01b34d68"])]
+ModelId = Annotated[str, Path(description="the model's id", examples=["5f2c9a7e01b34d68"])]
 
 
 @router.get("", response_model=Page[ModelAnswer], summary="List models, the newest first")
 def get_models(connection: Reading, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelAnswer]:
+    """Those of all studies that are not deleted, also where their files were removed to make room."""
     found = model_registry.list_models(connection, cursors.decode(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda model: f"{model.created_at} {model.id}")
     return Page(items=views.model_answers(connection, page), next_cursor=next_cursor)
@@ -27,6 +28,7 @@ def get_models(connection: Reading, cursor: Cursor = None, limit: Limit = 50) ->
 
 @router.get("/{model_id}", response_model=ModelAnswer, responses=described(404), summary="One model")
 def get_model(model_id: ModelId, connection: Reading) -> ModelAnswer:
+    """Its hyperparameters, size and metrics, and the schedules whose champion it was."""
     [answer] = views.model_answers(connection, [find_model(connection, model_id)])
     return answer
 

@@ -27,7 +27,7 @@ BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "application/json": {"schema": ImagesBody.model_json_schema(), "examples": EXAMPLES},
-        "image/png": {"schema": {"type": "string", "format": "binary"}},
+        "image/png": {"schema": {"type": "string", "format": "binary", "description": "of the model's size"}},
         "multipart/form-data": {
             "schema": {
                 "type": "object",

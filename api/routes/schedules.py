@@ -70,6 +70,7 @@ def post_schedule(
 
 @router.get("", response_model=Page[ScheduleAnswer], summary="List schedules, the newest first")
 def get_schedules(connection: Reading, cursor: Cursor = None, limit: Limit = 50) -> Page[ScheduleAnswer]:
+    """Each with its next due time, its last run and its champion."""
     found = schedules.list_schedules(connection, cursors.decode_int(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda schedule: schedule.id)
     return Page(items=_answers(connection, page), next_cursor=next_cursor)
@@ -77,6 +78,7 @@ def get_schedules(connection: Reading, cursor: Cursor = None, limit: Limit = 50)
 
 @router.get("/{name}", response_model=ScheduleAnswer, responses=described(404), summary="One schedule")
 def get_schedule(name: ScheduleName, connection: Reading) -> ScheduleAnswer:
+    """When it is due next, what came of its last run, and which model is its champion."""
     return _answer(connection, schedules.find_schedule(connection, name))
 
 

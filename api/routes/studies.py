@@ -54,7 +54,7 @@ EXAMPLES: dict[str, Any] = {
 class BudgetEdit(Spec):
     """What may change while a study is under way; a field left out stays as it is."""
 
-    n_trials: int | None = Field(None, ge=1, le=100_000, description="the new total")
+    n_trials: int | None = Field(None, ge=1, le=100_000, description="the new total", examples=[80])
     timeout_seconds: float | None = Field(None, gt=0, description="null: no limit")
     parallel: int | None = Field(None, ge=1, le=1024, description="null: every worker")
 
@@ -77,7 +77,7 @@ def post_study(
 @router.get("", response_model=Page[StudySummary], summary="List studies, the newest first")
 def get_studies(
     connection: Reading,
-    state: Annotated[StudyState | None, Query()] = None,
+    state: Annotated[StudyState | None, Query(description="only studies in this state", examples=["running"])] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[StudySummary]:
@@ -90,6 +90,7 @@ def get_studies(
 
 @router.get("/{name}", response_model=StudyStatus, responses=described(404), summary="A study's status")
 def get_study(name: StudyName, connection: Reading) -> StudyStatus:
+    """State, trials, progress, the best so far, and what the promotion has found."""
     return views.study_status(connection, find_study(connection, name))
 
 
@@ -147,6 +148,7 @@ def pause(name: StudyName, connection: Writing) -> StudyStatus:
     summary="Resume a study",
 )
 def resume(name: StudyName, connection: Writing) -> StudyStatus:
+    """Its job waits for a runner again, and goes on where it was paused."""
     return _control(connection, name, jobs.resume)
 
 

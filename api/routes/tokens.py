@@ -20,7 +20,7 @@ from tuner.store.tokens import Token
 
 router = APIRouter(prefix="/v1/tokens", tags=["access"])
 
-TokenName = Annotated[str, Path(examples=["ci"])]
+TokenName = Annotated[str, Path(description="the token's name", examples=["ci"])]
 
 EXAMPLES = {
     "a reader's, for a month": {"value": {"name": "dashboard", "role": "reader", "expires_days": 30}},
@@ -54,6 +54,7 @@ def get_tokens(connection: Reading, cursor: Cursor = None, limit: Limit = 50) ->
 
 @router.get("/{name}", response_model=TokenAnswer, responses=described(404), summary="One token")
 def get_token(name: TokenName, connection: Reading) -> TokenAnswer:
+    """Of those that had the name the newest; never the secret, of which the service has a hash alone."""
     return _answer(tokens.find_token(connection, name))
 
 

@@ -19,7 +19,7 @@ from tuner.store.trial_pages import Sort
 
 router = APIRouter(prefix="/v1/studies/{name}/trials", tags=["trials"])
 
-Number = Annotated[str, Path(examples=["0"])]
+Number = Annotated[str, Path(description="the trial's number", examples=["0"])]
 
 EXAMPLES: dict[str, Any] = {
     "a wide net": {"value": {"hyperparameters": {"depth": 1, "width": 512, "dropout": 0.3}}},
@@ -34,11 +34,16 @@ def get_trials(
     name: StudyName,
     connection: Reading,
     settings: TheSettings,
-    state: Annotated[TrialStateName | None, Query()] = None,
-    sort: Annotated[Sort, Query(description="- means descending; trials without a value come last")] = "number",
+    state: Annotated[
+        TrialStateName | None, Query(description="only trials in this state", examples=["COMPLETE"])
+    ] = None,
+    sort: Annotated[
+        Sort, Query(description="- means descending; trials without a value come last", examples=["-value"])
+    ] = "number",
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[TrialAnswer]:
+    """Of any study, foreign ones too; pages stay right while trials arrive."""
     study = find_study(connection, name)
     wanted = TrialState[state] if state is not None else None
     found = trial_pages.page(connection, study.id, wanted, sort, cursors.decode(cursor), limit + 1)
@@ -98,6 +103,7 @@ def void(
     "/{number}/void", response_model=TrialAnswer, responses=described(404, 409), summary="Let a void trial count again"
 )
 def restore(name: StudyName, number: Number, connection: Writing, settings: TheSettings) -> TrialAnswer:
+    """It is in the best, in the sampler's view and among promotion's candidates again. Twice is as once."""
     study = find_study(connection, name)
     studies.own_spec(study)
     voided.restore_trial(connection, study.id, _find(connection, study, number))

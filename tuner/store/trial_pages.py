@@ -55,7 +55,7 @@ def _after_value(value: ColumnElement[Any], after: str, descending: bool) -> Col
         last = float(text)
     except ValueError:
         raise InvalidInput(
-            f"a cursor must be the next_cursor of an earlier page, but got {after!r}", ("cursor",)
+            f"a cursor must be the next_cursor of an earlier page, but got {after!r}", ("cursor",), "query"
         ) from None
     beyond = value < last if descending else value > last
     return or_(beyond, and_(value == last, number), value.is_(None))
@@ -63,5 +63,7 @@ def _after_value(value: ColumnElement[Any], after: str, descending: bool) -> Col
 
 def _whole(text: str) -> int:
     if not (text.isdecimal() and len(text) < 10):
-        raise InvalidInput(f"a cursor must be the next_cursor of an earlier page, but got {text!r}", ("cursor",))
+        raise InvalidInput(
+            f"a cursor must be the next_cursor of an earlier page, but got {text!r}", ("cursor",), "query"
+        )
     return int(text)
