@@ -1,6 +1,7 @@
 # make run    set up, start the service, run the MNIST quickstart through REST, keep serving
 # make test   set up, pass all tests
 # make slow   the tests that train for minutes: the exported scripts against the service's own figures
+# make contract  ask the API, as a reader, all that its OpenAPI document allows and forbids; EXAMPLES=100 draws more (3)
 # make lint   style, types, floors
 # make drills kill, stop, fill, lock and turn back the clock of running services, and count what that costs; 15 minutes
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # Many tests wait for processes that they have started.
 PROCESSES ?= 3
 
-.PHONY: run test slow lint drills setup clean
+.PHONY: run test slow contract lint drills setup clean
 
 run: setup
 	$(BIN)/tuner serve --quickstart
@@ -18,6 +19,9 @@ test: .venv/.tests
 
 slow: .venv/.slow
 	$(BIN)/python -m pytest -m slow
+
+contract: .venv/.tests
+	$(BIN)/python -m pytest -m contract
 
 lint: .venv/.tests
 	$(BIN)/ruff check
