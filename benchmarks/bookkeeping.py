@@ -19,6 +19,7 @@ from tuner.stages.leased_job import T
 from tuner.stages.search import _Search
 from tuner.store import jobs, studies
 from tuner.store.database import reading, writing
+from tuner.store.events import Entry
 from tuner.store.jobs import JobState
 from tuner.store.posting import post_study
 
@@ -72,9 +73,9 @@ class TimedJob(RunningJob):
 
     seconds = 0.0
 
-    def write(self, change: Callable[[Connection], T], **values: Any) -> T:
+    def write(self, change: Callable[[Connection], T], *told: Entry, **values: Any) -> T:
         began = time.perf_counter()
-        answer = super().write(change, **values)
+        answer = super().write(change, *told, **values)
         self.seconds += time.perf_counter() - began
         return answer
 

@@ -124,7 +124,7 @@ def connect_in_wal(path: str) -> sqlite3.Connection:
 
 
 def ours(name: str, url: str, n_trials: int, *, reports_apart: bool) -> Contender:
-    engine = open_database(url)
+    engine = open_database(url, ping=False)  # as the runner
     migrate(engine)
     study = Bookkeeping(engine, "ours", n_trials)
     return Contender(name, lambda: study.trial(reports_apart=reports_apart), engine)

@@ -41,6 +41,7 @@ from tuner.store import (
 from tuner.store.champions import Contest, Ruling
 from tuner.store.clock import now
 from tuner.store.database import open_database, reading, writing
+from tuner.store.events import Entry
 from tuner.store.jobs import JobKind, JobState, Lease
 from tuner.store.purge import purge_study
 from tuner.store.retention import keep_house
@@ -456,7 +457,7 @@ def test_a_file_of_sqlite_shrinks(sqlite: Engine, models_dir: Path) -> None:
     """The pages that a purge has left free are given back to the disk."""
     with writing(sqlite) as connection:
         for _ in range(20):
-            events.record_all(connection, 1, 1, "warning", [{"message": "x" * 2000}] * 50)
+            events.record_all(connection, 1, 1, [Entry("warning", {"message": "x" * 2000})] * 50)
     checkpoint(sqlite)
     before = Path(str(sqlite.url.database)).stat().st_size
     for _ in keep_house(sqlite, Settings(data_dir=models_dir.parent), LATER):

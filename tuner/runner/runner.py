@@ -75,7 +75,7 @@ def run(settings: Settings, ending: threading.Event) -> None:
 
 
 def _run(settings: Settings, ending: threading.Event) -> None:
-    engine = open_database(settings.database_url)
+    engine = open_database(settings.database_url, ping=False)  # all of its works outlast outages
     executor = LocalExecutor(settings.parallel, settings.worker_memory_mb)
     postman = Postman(engine, WebhookRules(settings), ending)
     housekeeper = Housekeeper(engine, settings, ending)

@@ -16,7 +16,8 @@ from tuner.specs.epoch import EpochRecord
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.study import PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
-from tuner.store import curves, events, trials
+from tuner.store import curves, trials
+from tuner.store.events import Entry
 
 MAX_KILLED = 3
 """A trial or run whose worker died so often has failed: most likely it needs more memory than there is."""
@@ -38,7 +39,7 @@ class RunningJob(LeasedJob[StudySpec]):
         self._running: set[str] = set()
         self._reports: list[tuple[int, EpochRecord]] = []
         self._run_records: list[tuple[int, EpochRecord]] = []
-        self._epochs: list[dict[str, Any]] = []
+        self._epochs: list[Entry] = []
         self._keys = itertools.count()
 
     @property
@@ -101,11 +102,11 @@ class RunningJob(LeasedJob[StudySpec]):
     def report(self, trial_id: int, number: int, record: EpochRecord) -> None:
         """Keep a trial's epoch for the next transaction."""
         self._reports.append((trial_id, record))
-        self._epochs.append({"number": number, "epoch": record.epoch, "value": record.validation_accuracy})
+        self._epochs.append(_epoch(record, number=number))
 
     def report_run(self, run_id: int, contender: str, record: EpochRecord) -> None:
         self._run_records.append((run_id, record))
-        self._epochs.append({"run": contender, "epoch": record.epoch, "value": record.validation_accuracy})
+        self._epochs.append(_epoch(record, run=contender))
 
     def forget_reports(self, trial_id: int) -> None:
         self._reports = [row for row in self._reports if row[0] != trial_id]
@@ -118,7 +119,13 @@ class RunningJob(LeasedJob[StudySpec]):
             trials.add_reports(connection, [(i, r.epoch, r.validation_accuracy) for i, r in self._reports])
         curves.add_records(connection, "trial", self._reports)
         curves.add_records(connection, "run", self._run_records)
-        events.record_all(connection, self.study_id, self.lease.job_id, "epoch", self._epochs)
+
+    def _kept_entries(self) -> list[Entry]:
+        return self._epochs
 
     def _forget_kept(self) -> None:
         self._reports, self._run_records, self._epochs = [], [], []
+
+
+def _epoch(record: EpochRecord, **whose: Any) -> Entry:
+    return Entry("epoch", {**whose, "epoch": record.epoch, "value": record.validation_accuracy})

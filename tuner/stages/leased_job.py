@@ -4,7 +4,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import StudySpec
 from tuner.store import events, jobs, studies
 from tuner.store.database import reading, writing
+from tuner.store.events import Entry
 from tuner.store.jobs import Lease, Progress
 
 logger = logging.getLogger(__name__)
@@ -90,9 +91,9 @@ class LeasedJob(Generic[S]):
         limit = self.spec.budget.timeout_seconds
         return limit is not None and self.elapsed_seconds >= limit
 
-    def write(self, change: Callable[[Connection], T], **values: Any) -> T:
-        """What `change` answers, after one transaction, guarded by the lease, of it and of what was kept for it. `values` go into
-        the job's own row, which is written anyway.
+    def write(self, change: Callable[[Connection], T], *told: Entry, **values: Any) -> T:
+        """What `change` answers, after one transaction, guarded by the lease, of it and of what was kept for it. `told` are lines
+        of the job's log; `values` go into the job's own row, which is written anyway.
 
         It is committed exactly once. `change` may be called again, on a new transaction, where the database could not be used:
         the job waits for it as long as it takes, since what its workers have found would be lost otherwise.
@@ -106,6 +107,8 @@ class LeasedJob(Generic[S]):
             with writing(self.engine) as connection:
                 if jobs.advance(connection, self.lease, self._heartbeat, **values):
                     self._write_kept(connection)
+                    entries = [*self._kept_entries(), *told]
+                    events.record_all(connection, self.study_id, self.lease.job_id, entries)
                     answers.append(change(connection))
 
         try:
@@ -134,15 +137,19 @@ class LeasedJob(Generic[S]):
     def _write_kept(self, connection: Connection) -> None:
         """What the next transaction takes along."""
 
+    def _kept_entries(self) -> Sequence[Entry]:
+        """Lines of the log that the next transaction takes along."""
+        return ()
+
     def _forget_kept(self) -> None:
         """It was committed."""
 
     def log(self, connection: Connection, kind: events.Kind, **data: Any) -> None:
-        """One line of the job's log, in the transaction of what it tells."""
+        """One line of the job's log, in the transaction of what it tells; where it is known before, `write` takes it."""
         events.record(connection, self.study_id, self.lease.job_id, kind, **data)
 
     def enter(self, stage: str) -> None:
-        self.write(lambda connection: self.log(connection, "stage", stage=stage))
+        self.write(lambda _connection: None, Entry("stage", {"stage": stage}))
 
     def tick(self) -> None:
         """Show that the job is alive, and look what its user wants. Raises JobInterrupted where it is to stop."""

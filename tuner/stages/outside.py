@@ -119,7 +119,7 @@ class _Outside:
                 measured.append((trial.number, max(steps)))
         self._judge(measured)
         if any(trial.state.is_finished() for trial in changed):
-            self._job.write(lambda connection: jobs.note_progress(connection, self._job.lease))
+            self._job.write(lambda _connection: None, **jobs.GOT_ON)
         self._revision, self._void = revision, void
 
     def _judge(self, measured: list[tuple[int, int]]) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,7 @@ from tuner.stages.job import MAX_KILLED, RunningJob
 from tuner.stages.view import derive_seed
 from tuner.store import curves, jobs, runs
 from tuner.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
+from tuner.store.events import Entry
 from tuner.store.model_files import write_weights
 from tuner.store.runs import Run, RunState, Stage
 
@@ -191,7 +193,7 @@ class _Retraining:
         except Unavailable as error:  # it only saves work, should the run be interrupted
             logger.warning("%s of %s: %s", self._plan.stage, self._job.name, error)
             return
-        self._job.write(lambda connection: jobs.note_progress(connection, self._job.lease))
+        self._job.write(lambda _connection: None, **jobs.GOT_ON)
 
     def _complete(self, running: _Running, event: Trained) -> None:
         weights = None
@@ -209,22 +211,18 @@ class _Retraining:
         )
 
     def _end(self, running: _Running, state: RunState, **values: float | str | None) -> None:
-        told = {key: values[key] for key in ("validation_accuracy", "reason") if key in values}
+        told: dict[str, Any] = {
+            "contender": running.entry.contender.name,
+            "seed": running.entry.seed,
+            "stage": self._plan.stage,
+            "state": state,
+            **{key: values[key] for key in ("validation_accuracy", "reason") if key in values},
+        }
 
         def end(connection: Connection) -> None:
             runs.end_run(connection, running.run_id, state, **values)
-            jobs.note_progress(connection, self._job.lease)
-            self._job.log(
-                connection,
-                "run_finished",
-                contender=running.entry.contender.name,
-                seed=running.entry.seed,
-                stage=self._plan.stage,
-                state=state,
-                **told,
-            )
 
-        self._job.write(end)
+        self._job.write(end, Entry("run_finished", told), **jobs.GOT_ON)
         remove_checkpoint(self._job.models_dir, running.run_id)
         logger.info("%s of %s is %s", self._label(running.entry), self._job.name, state)
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
@@ -32,6 +32,7 @@ from tuner.stages.trial_task import subset_slice, trial_task
 from tuner.stages.view import View, derive_seed
 from tuner.store import attempts, curves, jobs, revisions, trials, warm_starts
 from tuner.store.attempts import LOST_WORKER, Ending
+from tuner.store.events import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -197,12 +198,11 @@ class _Search:
             else:
                 raise JobFailed("foreign_writer", f"trial {number} waited, but another program has changed its state")
             attempts.open_attempt(connection, trial_id, lease.study_id, lease.job_id, lease.fence)
-            self._job.log(connection, "trial_started", number=number)
             return trial_id
 
-        return self._write(start)
+        return self._write(start, Entry("trial_started", {"number": number}))
 
-    def _write(self, change: Callable[[Connection], T]) -> T:
+    def _write(self, change: Callable[[Connection], T], *told: Entry, **values: Any) -> T:
         """As `RunningJob.write`, and what the sampler keeps on the study goes along."""
         attributes = dict(self._view.study_attributes())
         changed = {key: value for key, value in attributes.items() if self._attributes.get(key) != value}
@@ -212,7 +212,7 @@ class _Search:
                 trials.write_study_system_attributes(connection, self._job.study_id, changed)
             return change(connection)
 
-        answer = self._job.write(both)
+        answer = self._job.write(both, *told, **values)
         self._attributes = attributes
         return answer
 
@@ -287,10 +287,9 @@ class _Search:
             if not trials.finish_trial(connection, running.trial_id, trial, running.written):
                 raise JobFailed("foreign_writer", f"trial {running.number} ran, but another program has ended it")
             attempts.close_attempt(connection, running.trial_id, outcome, detail, running.build)
-            jobs.note_progress(connection, self._job.lease)
-            self._job.log(connection, "trial_finished", number=running.number, state=state.name, value=value, **reason)
 
-        self._write(end)
+        told = {"number": running.number, "state": state.name, "value": value, **reason}
+        self._write(end, Entry("trial_finished", told), **jobs.GOT_ON)
         logger.info("trial %d of %s: %s", running.number, self._job.name, outcome)
 
     def _lose(self, running: _Running, outcome: Ending, detail: str) -> None:
@@ -305,9 +304,8 @@ class _Search:
 
         def release(connection: Connection) -> None:
             attempts.release(connection, [trial_id], outcome, detail)
-            self._job.log(connection, "warning", message=f"trial {running.number} runs again: {detail}")
 
-        self._write(release)
+        self._write(release, Entry("warning", {"message": f"trial {running.number} runs again: {detail}"}))
         self._view.release(running.number)
 
 

@@ -27,6 +27,7 @@ from tuner.stages.retraining import Contender, retrain, stage_seeds
 from tuner.statistics.comparison import Correct
 from tuner.store import ledger, model_registry, runs, verdicts
 from tuner.store.clock import now
+from tuner.store.events import Entry
 from tuner.store.ledger import Opener, Opening
 from tuner.store.model_files import ModelConfig, StoredNet, read_weights, write_model
 from tuner.store.model_registry import Model, ModelMetrics
@@ -181,8 +182,7 @@ def _read(job: RunningJob, final: _Final) -> _Reading | None:
     try:
         images, labels = open_test_set(job.dataset, record_opening)
     except TestSetSealed as sealed:
-        message = str(sealed)
-        job.write(lambda connection: job.log(connection, "warning", message=message))
+        job.write(lambda _connection: None, Entry("warning", {"message": str(sealed)}))
         return None
     correct = tuple(_correct(finalist, images, labels, job.tick) for finalist in final.finalists)
     timed = images[:TIMED_IMAGES]

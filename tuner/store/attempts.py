@@ -56,6 +56,7 @@ class Attempt:
     build: Build | None
 
 
+_INSERT = insert(attempts)
 _OPEN = update(attempts).where(attempts.c.trial_id == bindparam("trial"), attempts.c.ended_at.is_(None))
 
 _OF_TRIALS = attempts.c.trial_id.in_(bindparam("trials", expanding=True))
@@ -64,7 +65,7 @@ _COUNTS = select(attempts.c.trial_id, func.count()).where(_OF_TRIALS).group_by(a
 
 def open_attempt(connection: Connection, trial_id: int, study_id: int, job_id: int, fence: int) -> None:
     values = {"trial_id": trial_id, "study_id": study_id, "job_id": job_id, "fence": fence, "started_at": now()}
-    connection.execute(insert(attempts), values)
+    connection.execute(_INSERT, values)
 
 
 def close_attempt(

@@ -12,6 +12,8 @@ from tuner.store.tables import curves
 
 Subject = Literal["trial", "run"]
 
+_INSERT = insert(curves)
+
 
 def add_records(connection: Connection, subject: Subject, records: Iterable[tuple[int, EpochRecord]]) -> None:
     rows = [
@@ -19,7 +21,7 @@ def add_records(connection: Connection, subject: Subject, records: Iterable[tupl
         for i, record in records
     ]
     if rows:
-        connection.execute(insert(curves), rows)
+        connection.execute(_INSERT, rows)
 
 
 def load_records(connection: Connection, subject: Subject, subject_id: int) -> list[EpochRecord]:

@@ -47,18 +47,27 @@ class Event:
     data: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An event that is still to be written."""
+
+    kind: Kind
+    data: dict[str, Any]
+
+
+_INSERT = insert(events)
+
+
 def record(connection: Connection, study_id: int, job_id: int | None, kind: Kind, **data: Any) -> None:
-    record_all(connection, study_id, job_id, kind, [data])
+    record_all(connection, study_id, job_id, [Entry(kind, data)])
 
 
-def record_all(
-    connection: Connection, study_id: int, job_id: int | None, kind: Kind, data: Sequence[dict[str, Any]]
-) -> None:
-    """One event for each of `data`, in its order."""
+def record_all(connection: Connection, study_id: int, job_id: int | None, entries: Sequence[Entry]) -> None:
+    """In their order."""
     at = now()
-    rows = [{"study_id": study_id, "job_id": job_id, "at": at, "kind": kind, "data": entry} for entry in data]
+    rows = [{"study_id": study_id, "job_id": job_id, "at": at, "kind": e.kind, "data": e.data} for e in entries]
     if rows:
-        connection.execute(insert(events), rows)
+        connection.execute(_INSERT, rows)
 
 
 def newest(connection: Connection, study_id: int) -> int:

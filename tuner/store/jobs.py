@@ -71,6 +71,9 @@ class JobRequest(StrEnum):
 
 GIVEN_BACK = {None: JobState.QUEUED, JobRequest.PAUSE: JobState.PAUSED, JobRequest.CANCEL: JobState.CANCELLED}
 
+GOT_ON = {"stalled": 0}
+"""For the row of a job of which something is done for good: whatever becomes of its runner, that is not done again."""
+
 MAX_STALLED = 5
 """A job that has lost so many runners in a row without getting on has failed: most likely it kills them."""
 
@@ -233,7 +236,6 @@ def _give_up(connection: Connection, job: Job) -> None:
 
 # Put together once, since every transaction of a running job needs them.
 _JOB = update(jobs).where(jobs.c.id == bindparam("job"))
-_STALLED = _JOB.where(jobs.c.stalled > 0)
 _LEASED = _JOB.where(
     jobs.c.fence == bindparam("fence_now"),
     jobs.c.state == JobState.RUNNING,
@@ -254,11 +256,6 @@ def advance(connection: Connection, lease: Lease, heartbeat: int, **values: Any)
     if connection.execute(select(jobs.c.id).where(mine)).one_or_none() is not None:
         return False
     raise LeaseLost(f"job {lease.job_id} belongs to another runner now (fence {lease.fence} has passed)")
-
-
-def note_progress(connection: Connection, lease: Lease) -> None:
-    """Something of the job's is done for good: whatever becomes of its runner, it is not done again."""
-    connection.execute(_STALLED, {"job": lease.job_id, "stalled": 0})
 
 
 def report_progress(connection: Connection, lease: Lease, progress: Progress, elapsed_seconds: float) -> None:

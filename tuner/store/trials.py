@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Float,
+    Insert,
     Row,
     Select,
     Table,
@@ -88,7 +89,7 @@ def start_trial(
     """Write `trial` as RUNNING or WAITING, with its number, parameters and attributes; answers its id."""
     started = optuna_now() if state is TrialState.RUNNING else None
     values = {"study_id": study_id, "number": trial.number, "state": state, "datetime_start": started}
-    trial_id: int = connection.execute(insert(TRIALS), values).inserted_primary_key[0]  # type: ignore[index]
+    trial_id: int = connection.execute(_into(TRIALS), values).inserted_primary_key[0]  # type: ignore[index]
     _insert(connection, PARAMS, _param_rows(trial_id, trial))
     _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, trial.user_attrs))
     _insert(connection, SYSTEM_ATTRIBUTES, _attribute_rows(trial_id, trial.system_attrs))
@@ -368,4 +369,7 @@ def _replace_attributes(
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        connection.execute(insert(table), rows)
+        connection.execute(_into(table), rows)
+
+
+_into: Callable[[Table], Insert] = lru_cache(insert)
