@@ -1,8 +1,8 @@
 """Requests that no honest client sends, as bytes on a socket of a real service."""
 
 import itertools
-import re
 import socket
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from urllib.parse import quote
@@ -134,7 +134,7 @@ def test_a_huge_integer_is_refused_wherever_one_is_asked_for(service: Service) -
         taken = [p for p in calls.get("get", {}).get("parameters", []) if p["in"] in ("path", "query")]
         for parameter, value in itertools.product(taken, HUGE):
             here = {**place, parameter["name"]: value} if parameter["in"] == "path" else place
-            filled = re.sub(r"{(\w+)}", lambda part, here=here: here.get(part[1], "0"), path)
+            filled = path.format_map(defaultdict(lambda: "0", here))
             query = f"?{parameter['name']}={value}" if parameter["in"] == "query" else ""
             if path.endswith("/events") and not query:
                 continue  # a stream of another study's, which does not end
