@@ -12,6 +12,7 @@ from api.changes import Changes
 from api.conditional import Conditional
 from api.dashboard import Dashboard
 from api.documents import Documents
+from api.findings import Findings
 from api.gate import Gate
 from api.keyring import Keyring
 from api.limits import Limits
@@ -87,6 +88,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
     app.state.engine, app.state.settings = engine, settings
     app.state.keyring, app.state.limits = Keyring(engine, *keys), Limits(settings)
     app.state.version = version = DataVersion(engine)
+    app.state.findings = Findings(settings.datasets_dir)
     app.state.told = Told(engine, version)
     app.state.analyses = Remembered[bytes](analysis.REMEMBERED_BYTES, len)
     app.state.nets = Remembered[ServedNet](HELD_BYTES, ServedNet.bytes)

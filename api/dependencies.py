@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from sqlalchemy import Connection, Engine
 
 from api.changes import Change
+from api.findings import Findings
 from api.keyring import Caller, Keyring
 from api.limits import Limits
 from tuner.errors import NotFound
@@ -49,10 +50,16 @@ def get_limits(request: Request) -> Limits:
     return limits
 
 
+def get_findings(request: Request) -> Findings:
+    findings: Findings = request.app.state.findings
+    return findings
+
+
 AnEngine = Annotated[Engine, Depends(get_engine)]
 TheSettings = Annotated[Settings, Depends(get_settings)]
 TheCaller = Annotated[Caller, Depends(get_caller)]
 TheChange = Annotated[Change, Depends(get_change)]
+TheFindings = Annotated[Findings, Depends(get_findings)]
 TheKeyring = Annotated[Keyring, Depends(get_keyring)]
 TheLimits = Annotated[Limits, Depends(get_limits)]
 

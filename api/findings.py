@@ -1,8 +1,10 @@
 """What is the matter with each of a study's trials: judged when somebody asks, so that old trials have today's rules."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+from cachetools import LRUCache
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
@@ -15,19 +17,45 @@ from tuner.statistics.study_diagnosis import JudgedTrial
 from tuner.store import attempts, curves
 from tuner.store.studies import Study
 
+KEPT = 20_000
+"""Findings, of some 800 bytes each."""
 
-def findings(
-    connection: Connection, study: Study, found: Sequence[FrozenTrial], datasets_dir: Path
-) -> dict[int, Finding]:
-    """By trial id. Left out are trials that have not ended or are FAIL (what ended those is told by their reason), those of
-    outside objectives and of foreign studies, and all where the data set is gone."""
-    return {i: trial.finding for i, trial in judge(connection, study, found, datasets_dir).items()}
+
+class Findings:
+    """The findings of ended trials, which do not change any more: each is made once while there is room, those first forgotten
+    that were not asked for the longest. Safe to share between threads."""
+
+    def __init__(self, datasets_dir: Path) -> None:
+        self._datasets_dir = datasets_dir
+        self._kept: LRUCache[Hashable, Finding | None] = LRUCache(KEPT)
+        self._lock = threading.Lock()
+
+    def of(self, connection: Connection, study: Study, found: Sequence[FrozenTrial]) -> dict[int, Finding]:
+        """By trial id. Left out are trials that have not ended or are FAIL (what ended those is told by their reason), those of
+        outside objectives and of foreign studies, and all where the data set is gone."""
+        classes = _classes(study, self._datasets_dir)
+        if classes is None:
+            return {}
+        # With its end, since SQLite can give a purged trial's id again.
+        keys = {t._trial_id: (t._trial_id, t.datetime_complete, classes) for t in found if _ending(t) is not None}
+        with self._lock:
+            known = {i: self._kept[key] for i, key in keys.items() if key in self._kept}
+        unknown = keys.keys() - known.keys()
+        new = [trial for trial in found if trial._trial_id in unknown]
+        judged = judge(connection, study, new, self._datasets_dir)
+        made = {
+            trial._trial_id: judged[trial._trial_id].finding if trial._trial_id in judged else None for trial in new
+        }
+        with self._lock:
+            for i, finding in made.items():
+                self._kept[keys[i]] = finding
+        return {i: finding for i, finding in (known | made).items() if finding is not None}
 
 
 def judge(
     connection: Connection, study: Study, found: Sequence[FrozenTrial], datasets_dir: Path
 ) -> dict[int, JudgedTrial]:
-    """As `findings`, with the runs."""
+    """As `Findings.of`, with the runs, and each made anew."""
     endings = {trial._trial_id: ending for trial in found if (ending := _ending(trial)) is not None}
     classes = _classes(study, datasets_dir)
     if not isinstance(study.spec, StudySpec) or classes is None or not endings:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -25,7 +24,7 @@ from api.answers import (
     TrialCounts,
     TrialWithCurves,
 )
-from api.findings import findings
+from api.findings import Findings
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.finding import Finding
 from tuner.specs.hyperparameters import Hyperparameters
@@ -105,15 +104,15 @@ def study_status(connection: Connection, study: Study) -> StudyStatus:
 
 
 def trial_answers(
-    connection: Connection, study: Study, found: Sequence[FrozenTrial], datasets_dir: Path
+    connection: Connection, study: Study, found: Sequence[FrozenTrial], findings: Findings
 ) -> list[TrialAnswer]:
     counts = attempts.count_attempts(connection, [trial._trial_id for trial in found])
-    judged = findings(connection, study, found, datasets_dir)
+    judged = findings.of(connection, study, found)
     return [_trial(study, trial, counts.get(trial._trial_id, 0), judged.get(trial._trial_id)) for trial in found]
 
 
-def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial, datasets_dir: Path) -> TrialWithCurves:
-    [answer] = trial_answers(connection, study, [trial], datasets_dir)
+def trial_with_curves(connection: Connection, study: Study, trial: FrozenTrial, findings: Findings) -> TrialWithCurves:
+    [answer] = trial_answers(connection, study, [trial], findings)
     records = curves.load_records(connection, "trial", trial._trial_id)
     names = [n for n in EpochRecord.model_fields if records and all(getattr(r, n) is not None for r in records)]
     history = attempts.load_attempts(connection, trial._trial_id)

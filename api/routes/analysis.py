@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from api import figures, views
 from api.answers import FrontAnswer, FrontAxis, FrontTrial, ImportanceAnswer, ImportancesAnswer
-from api.dependencies import Limit, Reading, StudyName, TheSettings, find_study
+from api.dependencies import Limit, Reading, StudyName, TheFindings, find_study
 from api.fronts import Axis, axes_of, objective_names, on_front_of
 from api.problems import described
 from api.remembered import Remembered
@@ -81,7 +81,7 @@ def get_plot(name: StudyName, kind: Kind, connection: Reading, analyses: Analyse
 
 
 @router.get("/pareto", response_model=FrontAnswer, responses=described(404, 409), summary="What cannot be had better")
-def get_pareto(name: StudyName, connection: Reading, settings: TheSettings, limit: Limit = 100) -> FrontAnswer:
+def get_pareto(name: StudyName, connection: Reading, findings: TheFindings, limit: Limit = 100) -> FrontAnswer:
     """The COMPLETE trials on the axes of the study's objectives, or of its one objective and the size of the net: first those
     that no other one beats on every axis, then the best of the others."""
     study = find_study(connection, name)
@@ -89,7 +89,7 @@ def get_pareto(name: StudyName, connection: Reading, settings: TheSettings, limi
     axes = _axes(connection, study, found, trial_samples.directions(connection, study))
     front = on_front_of(axes) if found else np.zeros(0, dtype=np.bool_)
     order = np.lexsort((axes[0].costs(), ~front))[:limit]
-    answers = views.trial_answers(connection, study, [found[k] for k in order], settings.datasets_dir)
+    answers = views.trial_answers(connection, study, [found[k] for k in order], findings)
     items = [
         FrontTrial(
             number=answer.number,

@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from api import cursors, views
 from api.answers import Page, TrialAnswer, TrialStateName, TrialWithCurves, VoidCall
-from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
+from api.dependencies import Cursor, Limit, Reading, StudyName, TheFindings, Writing, find_study
+from api.findings import Findings
 from api.problems import described
 from tuner.errors import NotFound
-from tuner.settings import Settings
 from tuner.specs.enqueued_trial import EnqueuedTrial
 from tuner.store import enqueued, studies, trial_pages, trials, voided
 from tuner.store.studies import Study
@@ -33,7 +33,7 @@ EXAMPLES: dict[str, Any] = {
 def get_trials(
     name: StudyName,
     connection: Reading,
-    settings: TheSettings,
+    findings: TheFindings,
     state: Annotated[
         TrialStateName | None, Query(description="only trials in this state", examples=["COMPLETE"])
     ] = None,
@@ -48,7 +48,7 @@ def get_trials(
     wanted = TrialState[state] if state is not None else None
     found = trial_pages.page(connection, study.id, wanted, sort, cursors.decode(cursor), limit + 1)
     page, next_cursor = cursors.cut(found, limit, lambda trial: trial_pages.key(trial, sort))
-    return Page(items=views.trial_answers(connection, study, page, settings.datasets_dir), next_cursor=next_cursor)
+    return Page(items=views.trial_answers(connection, study, page, findings), next_cursor=next_cursor)
 
 
 @router.post("", status_code=201, response_model=TrialAnswer, responses=described(404, 409), summary="Enqueue a trial")
@@ -57,7 +57,7 @@ def post_trial(
     wanted: Annotated[EnqueuedTrial, Body(openapi_examples=EXAMPLES)],
     response: Response,
     connection: Writing,
-    settings: TheSettings,
+    findings: TheFindings,
 ) -> TrialAnswer:
     """It is tried next, whatever the sampler would have asked for, and counts like any other trial. What is not given is as the
     study's space fixes it, or else as in the default configuration. Only while the study searches, and up to its total of trials.
@@ -66,17 +66,17 @@ def post_trial(
     studies.own_spec(study)
     number = enqueued.enqueue_trial(connection, study.id, wanted.hyperparameters)
     response.headers["Location"] = f"/v1/studies/{name}/trials/{number}"
-    return _answer(connection, study, str(number), settings)
+    return _answer(connection, study, str(number), findings)
 
 
 @router.get("/{number}", response_model=TrialWithCurves, responses=described(404), summary="One trial with its curves")
-def get_trial(name: StudyName, number: Number, connection: Reading, settings: TheSettings) -> TrialWithCurves:
+def get_trial(name: StudyName, number: Number, connection: Reading, findings: TheFindings) -> TrialWithCurves:
     """Its history is every start of it. It runs again, under its number, with the same hyperparameters and seed, after `killed`
     and after `out_of_memory` by the kernel (until three workers are lost), after `paused`, `runner_ended` and `runner_lost`. It
     does not where it would end the same way again: `diverged`, `out_of_memory` in its own worker, `time_limit`, `error`.
     """
     study = find_study(connection, name)
-    return views.trial_with_curves(connection, study, _find(connection, study, number), settings.datasets_dir)
+    return views.trial_with_curves(connection, study, _find(connection, study, number), findings)
 
 
 @router.post(
@@ -86,7 +86,7 @@ def void(
     name: StudyName,
     number: Number,
     connection: Writing,
-    settings: TheSettings,
+    findings: TheFindings,
     call: Annotated[VoidCall | None, Body()] = None,
 ) -> TrialAnswer:
     """It stays in the history, and is out of the best, of the sampler's view and of promotion's candidates; a promotion under way
@@ -96,18 +96,18 @@ def void(
     study = find_study(connection, name)
     studies.own_spec(study)
     voided.void_trial(connection, study.id, _find(connection, study, number), call.reason if call is not None else None)
-    return _answer(connection, study, number, settings)
+    return _answer(connection, study, number, findings)
 
 
 @router.delete(
     "/{number}/void", response_model=TrialAnswer, responses=described(404, 409), summary="Let a void trial count again"
 )
-def restore(name: StudyName, number: Number, connection: Writing, settings: TheSettings) -> TrialAnswer:
+def restore(name: StudyName, number: Number, connection: Writing, findings: TheFindings) -> TrialAnswer:
     """It is in the best, in the sampler's view and among promotion's candidates again. Twice is as once."""
     study = find_study(connection, name)
     studies.own_spec(study)
     voided.restore_trial(connection, study.id, _find(connection, study, number))
-    return _answer(connection, study, number, settings)
+    return _answer(connection, study, number, findings)
 
 
 def _find(connection: Connection, study: Study, number: str) -> FrozenTrial:
@@ -118,7 +118,7 @@ def _find(connection: Connection, study: Study, number: str) -> FrozenTrial:
     return trial
 
 
-def _answer(connection: Connection, study: Study, number: str, settings: Settings) -> TrialAnswer:
+def _answer(connection: Connection, study: Study, number: str, findings: Findings) -> TrialAnswer:
     found = [_find(connection, study, number)]
-    [answer] = views.trial_answers(connection, study, found, settings.datasets_dir)
+    [answer] = views.trial_answers(connection, study, found, findings)
     return answer
