@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.serving import TINY, TUNER, Service, environment, serving, small_nets, tuner, wait_for
@@ -231,3 +232,24 @@ def test_trials_and_further_jobs_in_the_terminal(ask: Ask, service: Service) -> 
     assert ask(f"job retry {job}")[0] == 1
     assert ask(f"job priority {job} -5")[0] == 1
     assert ask("trial enqueue tiny width")[2] == "tuner: a hyperparameter must be NAME=VALUE, but got 'width'\n"
+
+
+def test_a_data_set_in_the_terminal(ask: Ask, tmp_path: Path) -> None:
+    """Uploaded, listed, shown, deleted; what is wrong with a file is told, and nothing of it is kept."""
+    labels = np.arange(120, dtype=np.uint8) % 4
+    images = np.random.default_rng(0).integers(0, 256, (120, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "squares.npz", x_train=images, y_train=labels)
+    np.savez(tmp_path / "torn.npz", x_train=images, y_train=labels[:-1])
+    code, said, error = ask("dataset upload squares squares.npz")
+    assert (code, error) == (0, "")
+    assert "squares" in said
+    assert "squares" in ask("dataset list")[1]
+    code, said, _ = ask("dataset show squares")
+    assert (code, "6" in said) == (0, True)
+    code, _, error = ask("dataset upload torn torn.npz")
+    assert (code, "119" in error) == (1, True)
+    code, _, error = ask("dataset upload none none.npz")
+    assert (code, "none.npz" in error) == (1, True)
+    assert ask("dataset delete squares") == (0, "squares is deleted\n", "")
+    assert ask("dataset show squares")[0] == 1
+    assert "torn" not in ask("dataset list")[1]
