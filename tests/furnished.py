@@ -64,9 +64,9 @@ def furnish(folder: Path, database_url: str | None = None) -> Furnished:
         _post(api, "/v1/studies", {**NETS, "webhook": f"http://127.0.0.1:{free_port()}/"})
         _post(api, "/v1/studies", OUTSIDE)
         with running(settings):
-            given = _post(api, "/v1/studies/outside/suggest", {"client_id": "one", "count": 2})["trials"]
-            _post(api, f"/v1/studies/outside/trials/{given[0]['number']}/complete", {"value": 0.5})
-            wait_until(lambda: _trials(api, "outside") == 6, "every trial of the outside study has been asked for")
+            wait_until(lambda: len(_suggested(api)) == 6, "every trial of the outside study is given out")
+            number = _suggested(api)[0]["number"]
+            _post(api, f"/v1/studies/outside/trials/{number}/complete", {"value": 0.5})
             wait_until(lambda: _get(api, "/v1/studies/done")["state"] == "succeeded", "the study is done", 100)
         for name in ("waiting", "deleted"):
             _post(api, "/v1/studies", {**NETS, "name": name})
@@ -123,8 +123,9 @@ def _add_foreign(settings: Settings) -> None:
     storage.engine.dispose()
 
 
-def _trials(api: httpx.Client, name: str) -> int:
-    return int(_get(api, f"/v1/studies/{name}")["trials"]["total"])
+def _suggested(api: httpx.Client) -> Any:
+    """All that one worker has, and as many more as are ready by now."""
+    return _post(api, "/v1/studies/outside/suggest", {"client_id": "one", "count": 6})["trials"]
 
 
 def _get(api: httpx.Client, path: str) -> Any:
