@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api import roles
+from api.conditional import is_tagged
 from api.keyring import COOKIE
 from api.problems import described
 from api.repeats import HEADER, PATTERN
@@ -22,6 +23,9 @@ REPEATING: dict[str, Any] = {
     "description": "of your own choosing, new for each request: sent again within a day, with the same body, the request changes "
     "nothing and gets the first answer; with another body, 409. A request that was refused leaves its key free.",
 }
+
+TAG = {"ETag": {"schema": {"type": "string"}, "description": "for If-None-Match; a stream has none"}}
+WAITING = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
 
 
 def install(app: FastAPI) -> None:
@@ -50,5 +54,11 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
             parameters.append(REPEATING)
     if "requestBody" in operation:
         statuses += [400, 413]
+    responses = operation["responses"]
     for status, response in described(*statuses).items():
-        operation["responses"].setdefault(str(status), response)
+        responses.setdefault(str(status), response)
+    if method == "GET" and is_tagged(path):
+        responses["304"] = {"description": "If-None-Match holds the answer's ETag", "headers": TAG}
+        responses["200"]["headers"] = TAG
+    for status in {"429", "503"} & responses.keys():
+        responses[status] = {**responses[status], "headers": WAITING}
