@@ -491,7 +491,7 @@ def test_a_schedules_champion_by_rest_and_in_the_terminal(
         "search_space": space,
         "subset": {"train": 200, "validation": 100, "epochs": 1},
         "budget": {"n_trials": 1},
-        "promotion": {"top_k": 1, "epochs": 1},
+        "promotion": {"top_k": 1, "max_seeds": 1, "epochs": 1},
     }
     with connect(settings) as api, running(settings):
 

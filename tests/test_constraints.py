@@ -24,7 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("constraints"), parallel=2)
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
-        promotion = {"top_k": 1, "epochs": 1}
+        promotion = {"top_k": 1, "max_seeds": 1, "epochs": 1}
         body: dict[str, Any] = {"constraints": {"max_parameters": LIMIT}, "budget": {"n_trials": 16}}
         service.finished("small", 300, **body, promotion=promotion)
         yield service

@@ -24,7 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
         body: dict[str, Any] = {"budget": {"n_trials": 24}, "subset": subset, "pruner": {"kind": "median"}}
-        service.finished("two", objectives=TWO, **body, promotion={"top_k": 1, "epochs": 1})
+        service.finished("two", objectives=TWO, **body, promotion={"top_k": 1, "max_seeds": 1, "epochs": 1})
         yield service
 
 

@@ -302,7 +302,7 @@ def workers() -> list[psutil.Process]:
     return [grandchild for child in psutil.Process().children() for grandchild in child.children()]
 
 
-PROMOTED: dict[str, Any] = {"promotion": {"top_k": 2, "epochs": 1}, "budget": {"n_trials": 6}}
+PROMOTED: dict[str, Any] = {"promotion": {"top_k": 2, "max_seeds": 1, "epochs": 1}, "budget": {"n_trials": 6}}
 
 
 def test_the_best_are_promoted_and_tested_once(service: Service) -> None:
@@ -374,7 +374,7 @@ def test_a_promoted_net_that_explodes_is_replaced(service: Service) -> None:
         "explosive",
         search_space=space,
         subset=subset,
-        promotion={"top_k": 2, "epochs": 1},
+        promotion={"top_k": 2, "max_seeds": 1, "epochs": 1},
         budget={"n_trials": 4, "parallel": 1},
     )
     assert service.finish("explosive")["state"] == "succeeded"
