@@ -173,6 +173,7 @@ def test_a_jobs_log_is_paged_filtered_and_read_as_text(api: httpx.Client) -> Non
         ({"kind": "dance"}, 422, ["body"]),
         ({"kind": "search"}, 422, ["body", "n_trials"]),
         ({"kind": "promote", "top_k": 0}, 422, ["body", "top_k"]),
+        ({"kind": "promote", "priority": False}, 422, ["body", "priority"]),
         ({"kind": "search", "n_trials": 100}, 409, None),
         ({"kind": "search", "n_trials": 100, "queue": True, "priority": 7}, 202, None),
     ],

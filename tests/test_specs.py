@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import optuna
@@ -6,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.outside_study import read_spec
 from tuner.specs.search_space import SearchSpace
 from tuner.specs.study import StudySpec
 
@@ -44,6 +47,39 @@ def test_a_spec_survives_json(space: dict[str, Any]) -> None:
     """A spec written as JSON and read again is the same spec."""
     spec = StudySpec.model_validate({"name": "a", "search_space": space})
     assert StudySpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+LOOKALIKES: dict[str, dict[str, Any]] = {
+    "a truth value for a whole number": {"priority": False},
+    "a text for a whole number": {"seed": "5"},
+    "within a part": {"budget": {"n_trials": True}},
+    "where null may stand": {"budget": {"parallel": True}},
+    "a truth value for a number": {"budget": {"target": True}},
+    "a text for a number": {"promotion": {"max_cost": "2.5"}},
+    "a number for a truth value": {"deterministic": 0},
+    "of a dimension": {"search_space": {"depth": True}},
+    "of a range": {"search_space": {"depth": {"low": True, "high": 2}}},
+    "of a choice": {"search_space": {"dropout": {"choices": [False, 0.5]}}},
+    "of an outside dimension": {
+        "objective": "external",
+        "search_space": {"k": {"type": "int", "low": False, "high": 2}},
+    },
+}
+
+
+@pytest.mark.parametrize("what", LOOKALIKES)
+def test_what_only_looks_like_a_number_is_none(what: str) -> None:
+    """JSON's true is no 1, "5" no 5, and 0 no false, wherever it stands; the document says the same."""
+    with pytest.raises(ValidationError, match=r"should be a valid (integer|number|boolean)"):
+        read_spec.validate_python({"name": "a", **LOOKALIKES[what]})
+
+
+def test_a_number_may_be_written_either_way() -> None:
+    """5.0 is a whole number, as JSON Schema has it, and 1 is a number; keys are read as whole numbers where they are."""
+    spec = StudySpec.model_validate({"name": "a", "seed": 5.0, "budget": {"target": 1}})
+    assert (spec.seed, spec.budget.target) == (5, 1.0)
+    earlier = EarlierTrial(study="a", number=0, state="COMPLETE", params={}, values=(0.5,), reports={3: 0.5})
+    assert EarlierTrial.model_validate(json.loads(earlier.model_dump_json())) == earlier
 
 
 def test_conditional_hyperparameters_are_there_only_where_they_apply() -> None:

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     requests_per_second: float = Field(500, gt=0, description="of one token, or of one address without a token")
     requests_burst: int = Field(2000, ge=1, description="so many at once after a rest")
     logins_per_minute: int = Field(5, ge=1, description="of one address, at the login page")
+    suggest_seconds: float = Field(
+        10, gt=0, le=300, description="so long a worker's question for trials waits for a runner to make one ready"
+    )
     max_streams: int = Field(20, ge=1, description="event streams that one token, or one address, may have open")
     webhook_hosts: str = Field(
         "", description="comma-separated `host` or `host:port` that webhooks may go to; empty: no webhooks"

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
 from api.answers import Completed, ShouldStop, Suggested, SuggestedTrial
-from api.dependencies import AnEngine, Reading, StudyName, Writing, find_study
+from api.dependencies import AnEngine, Reading, StudyName, TheSettings, Writing, find_study
 from api.problems import described
 from tuner.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tuner.specs.outside_study import OutsideStudySpec
@@ -33,9 +33,6 @@ T = TypeVar("T")
 Number = Annotated[str, Path(description="the trial's number", examples=["0"])]
 
 POLL_SECONDS = 0.05
-SUGGEST_SECONDS = 10.0
-"""The study's coordinator keeps a few trials ready, and makes one in less than a second; a runner that starts takes longer."""
-
 MORE_SECONDS = 0.5
 """A client that asks for several trials waits so long for more than it could be given at once."""
 
@@ -49,13 +46,13 @@ JUDGED_SECONDS = 1.0
     responses=described(404, 409, 503),
     summary="Ask for trials to evaluate",
 )
-async def suggest(name: StudyName, call: SuggestCall, engine: AnEngine) -> Suggested:
+async def suggest(name: StudyName, call: SuggestCall, engine: AnEngine, settings: TheSettings) -> Suggested:
     """The same `client_id` gets its own pending trials back first, their leases renewed: a worker that was restarted goes on.
 
     An empty list with `done: false` means that every trial left is with another worker; ask again later. 503 where no runner
     works on the study.
     """
-    deadline, given = time.monotonic() + SUGGEST_SECONDS, 0
+    deadline, given = time.monotonic() + settings.suggest_seconds, 0
     while True:
         found, state = await _in_thread(engine, reading, functools.partial(_look, name, call.client_id))
         if found > given:
@@ -66,7 +63,7 @@ async def suggest(name: StudyName, call: SuggestCall, engine: AnEngine) -> Sugge
             if given >= call.count:
                 return answer
         if state != "open" or time.monotonic() >= deadline:
-            return answer if given else _nothing(name, state)
+            return answer if given else _nothing(name, state, settings.suggest_seconds)
         await anyio.sleep(POLL_SECONDS)
 
 
@@ -182,11 +179,11 @@ def _give(name: str, call: SuggestCall, connection: Connection) -> Suggested:
     return Suggested(trials=given, done=False)
 
 
-def _nothing(name: str, state: str) -> Suggested:
+def _nothing(name: str, state: str, waited: float) -> Suggested:
     if state == "paused":
         raise Conflict(f"a paused study gives no trials; resume {name!r} first")
     if state == "open":
-        raise Unavailable(f"no runner has made a trial of {name!r} ready within {SUGGEST_SECONDS:g} s; ask again")
+        raise Unavailable(f"no runner has made a trial of {name!r} ready within {waited:g} s; ask again")
     return Suggested(trials=[], done=state == "done")
 
 

@@ -96,7 +96,7 @@ def patch_schedule(
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidInput(str(first["msg"]).removeprefix("Value error, "), tuple(first["loc"])) from error
-    if edit.study is not None:
+    if "study" in edit.model_fields_set:
         _check_study(connection, spec, now, settings)
     schedules.edit_schedule(connection, schedule, spec, now)
     return _answer(connection, schedules.find_schedule(connection, name))

@@ -12,7 +12,7 @@ from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Wri
 from api.problems import described
 from tuner.errors import Conflict, InvalidInput
 from tuner.specs.outside_study import AnyStudySpec
-from tuner.specs.spec import Spec
+from tuner.specs.spec import Spec, left_out
 from tuner.specs.study import BudgetSpec
 from tuner.store import further_jobs, jobs, posting, purge, studies, study_pages
 from tuner.store.jobs import UNFINISHED, Job, JobState
@@ -54,7 +54,7 @@ EXAMPLES: dict[str, Any] = {
 class BudgetEdit(Spec):
     """What may change while a study is under way; a field left out stays as it is."""
 
-    n_trials: int | None = Field(None, ge=1, le=100_000, description="the new total", examples=[80])
+    n_trials: int = Field(default_factory=left_out, ge=1, le=100_000, description="the new total", examples=[80])
     timeout_seconds: float | None = Field(None, gt=0, description="null: no limit")
     parallel: int | None = Field(None, ge=1, le=1024, description="null: every worker")
 

@@ -1,14 +1,22 @@
 """More work on a study that is there: the body of `POST /v1/studies/{name}/jobs`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from tuner.specs.spec import Spec
 from tuner.specs.study import PromotionSpec
 
 
+def _ask_for_kind(schema: dict[str, Any]) -> None:
+    """A body must say which work it is; the default is for who builds it as a class, which says so already."""
+    schema["properties"]["kind"].pop("default")
+    schema["required"] = ["kind", *schema.get("required", ())]
+
+
 class _Work(Spec):
+    model_config = ConfigDict(json_schema_extra=_ask_for_kind)
+
     queue: bool = Field(
         False, description="wait for the study's unfinished job, if there is one, instead of being refused"
     )

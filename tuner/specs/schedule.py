@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tuner.specs.spec import Spec
+from tuner.specs.spec import Spec, left_out
 from tuner.specs.study import Name, StudySpec
-from tuner.specs.timing import Timing
+from tuner.specs.timing import Cron, Interval, TimeZone, Timing
 
 DATE = "{date}"
 MAX_NAME = 100
@@ -42,6 +42,20 @@ Policy = Literal["new_study", "continue"]
 Overlap = Literal["skip", "queue"]
 
 
+Grace = Annotated[
+    int, Field(ge=1, le=366 * 86_400, description="a due time that is older when a runner comes to it is missed")
+]
+Seeds = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=20,
+        description="nets trained of a new winner and of the champion each, on all training images, before the one may replace "
+        "the other",
+    ),
+]
+
+
 class ScheduleSpec(Timing):
     name: Name
     study: StudyTemplate
@@ -53,18 +67,10 @@ class ScheduleSpec(Timing):
     overlap: Overlap = Field(
         "skip", description="what a firing does while an earlier one's job is unfinished: nothing, or wait for it"
     )
-    misfire_grace_seconds: int = Field(
-        300, ge=1, le=366 * 86_400, description="a due time that is older when a runner comes to it is missed"
-    )
+    misfire_grace_seconds: Grace = 300
     coalesce: bool = Field(True, description="of several due times that have gathered, only the newest fires")
     paused: bool = Field(False, description="due times pass by, and are not made up for")
-    challenge_seeds: int = Field(
-        3,
-        ge=2,
-        le=20,
-        description="nets trained of a new winner and of the champion each, on all training images, before the one may replace "
-        "the other",
-    )
+    challenge_seeds: Seeds = 3
 
     @model_validator(mode="after")
     def _check_policy(self) -> Self:
@@ -93,13 +99,13 @@ class ScheduleSpec(Timing):
 class ScheduleEdit(Spec):
     """A field left out stays as it is; what comes of it is judged like a new schedule."""
 
-    cron: str | None = Field(None, description="takes the interval's place", examples=["0 3 * * MON-FRI"])
-    interval_seconds: int | None = Field(None, description="takes cron's place")
-    time_zone: str | None = None
-    study: StudyTemplate | None = Field(None, description="the whole of it")
-    policy: Policy | None = None
-    overlap: Overlap | None = None
-    misfire_grace_seconds: int | None = None
-    coalesce: bool | None = None
-    paused: bool | None = None
-    challenge_seeds: int | None = None
+    cron: Cron | None = Field(None, description="takes the interval's place", examples=["0 3 * * MON-FRI"])
+    interval_seconds: Interval | None = Field(None, description="takes cron's place")
+    time_zone: TimeZone = Field(default_factory=left_out)
+    study: StudyTemplate = Field(default_factory=left_out, description="the whole of it")
+    policy: Policy = Field(default_factory=left_out)
+    overlap: Overlap = Field(default_factory=left_out)
+    misfire_grace_seconds: Grace = Field(default_factory=left_out)
+    coalesce: bool = Field(default_factory=left_out)
+    paused: bool = Field(default_factory=left_out)
+    challenge_seeds: Seeds = Field(default_factory=left_out)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -14,6 +14,18 @@ TEN_YEARS = 10 * 366 * 86_400
 ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
+Cron = Annotated[
+    str,
+    Field(
+        max_length=200,
+        description="five fields: minute, hour, day of month, month, day of week (0 and 7: Sunday)",
+        examples=["30 2 * * *"],
+    ),
+]
+Interval = Annotated[int, Field(ge=1, le=TEN_YEARS, examples=[3600])]
+TimeZone = Annotated[str, Field(max_length=100, description="cron's, by its IANA name", examples=["Europe/Berlin"])]
+
+
 class Timing(Spec):
     """By cron in a time zone, or in even intervals.
 
@@ -21,14 +33,9 @@ class Timing(Spec):
     comes twice is due once, and wildcards in minutes or hours follow the hours that really pass. Intervals know no zone.
     """
 
-    cron: str | None = Field(
-        None,
-        max_length=200,
-        description="five fields: minute, hour, day of month, month, day of week (0 and 7: Sunday)",
-        examples=["30 2 * * *"],
-    )
-    interval_seconds: int | None = Field(None, ge=1, le=TEN_YEARS, examples=[3600])
-    time_zone: str = Field("UTC", max_length=100, description="cron's, by its IANA name", examples=["Europe/Berlin"])
+    cron: Cron | None = None
+    interval_seconds: Interval | None = None
+    time_zone: TimeZone = "UTC"
 
     @field_validator("cron")
     @classmethod
