@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 
@@ -16,6 +16,7 @@ from api.findings import Findings
 from api.gate import Gate
 from api.keyring import Keyring
 from api.limits import Limits
+from api.media_types import check_media_type
 from api.metrics import Measured, Metrics
 from api.origins import Origins
 from api.remembered import Remembered
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, local_token: str | None = None)
         description=DESCRIPTION,
         redirect_slashes=False,
         responses=problems.described(422),
+        dependencies=[Depends(check_media_type)],
         webhooks=deliveries.webhooks,
     )
     app.state.engine, app.state.settings = engine, settings

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse
@@ -25,6 +26,12 @@ HSTS = "max-age=31536000"
 NO_STORE = "no-store"
 STORED_NOWHERE = ("/v1/", "/api/", "/csv/", "/dashboard", "/login")
 """What a browser must not keep after its session."""
+
+
+def located(status: int, what: str, always: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route whose success tells in `Location` where `what` is."""
+    schema = {"type": "string", "format": "uri-reference"}
+    return {status: {"headers": {"Location": {"schema": schema, "description": what, "required": always}}}}
 
 
 def policy(scripts: str = "'self'", styles: str = "'self'") -> str:

@@ -8,7 +8,7 @@ from api import roles
 from api.conditional import is_tagged
 from api.keyring import COOKIE
 from api.problems import described
-from api.repeats import HEADER, PATTERN
+from api.repeats import HEADER, PATTERN, REPLAYED
 
 SCHEMES = {
     "token": {"type": "http", "scheme": "bearer", "description": "`tuner token create`, or the file TUNER_TOKEN_FILE"},
@@ -25,6 +25,9 @@ REPEATING: dict[str, Any] = {
 }
 
 TAG = {"ETag": {"schema": {"type": "string"}, "description": "for If-None-Match; a stream has none"}}
+AGAIN = {
+    REPLAYED: {"schema": {"const": "true"}, "description": f"this is the first answer to the {HEADER}, given again"}
+}
 WAITING = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
 
 
@@ -47,18 +50,25 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
     statuses = [403, 421] if role is None else [401, 403, 421, 429, 503]
     operation["x-role"] = role or "anyone"
     operation["security"] = [] if role is None else [{scheme: []} for scheme in SCHEMES]
+    responses = operation["responses"]
     if roles.is_repeatable(method, path):
         statuses.append(409)
+        for status in responses:
+            if status.startswith("2"):
+                _add_headers(responses, status, AGAIN)
         parameters = operation.setdefault("parameters", [])
         if REPEATING not in parameters:
             parameters.append(REPEATING)
     if "requestBody" in operation:
-        statuses += [400, 413]
-    responses = operation["responses"]
+        statuses += [400, 413, 415]
     for status, response in described(*statuses).items():
         responses.setdefault(str(status), response)
     if method == "GET" and is_tagged(path):
         responses["304"] = {"description": "If-None-Match holds the answer's ETag", "headers": TAG}
-        responses["200"]["headers"] = TAG
+        _add_headers(responses, "200", TAG)
     for status in {"429", "503"} & responses.keys():
-        responses[status] = {**responses[status], "headers": WAITING}
+        _add_headers(responses, status, WAITING)
+
+
+def _add_headers(responses: dict[str, Any], status: str, headers: dict[str, Any]) -> None:
+    responses[status] = {**responses[status], "headers": responses[status].get("headers", {}) | headers}

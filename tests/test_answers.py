@@ -211,7 +211,7 @@ def test_a_png_that_does_not_fit_is_refused(api: httpx.Client, model: str, name:
 
 
 def test_a_form_without_files_and_a_model_that_is_not_there(api: httpx.Client, model: str) -> None:
-    assert api.post(f"/v1/models/{model}/predict", data={"a": "b"}, files={}).status_code == 422
+    assert api.post(f"/v1/models/{model}/predict", files={"a": (None, "b")}).status_code == 422
     assert api.post("/v1/models/none/predict", json={"images": [FLAT]}).status_code == 404
 
 

@@ -207,16 +207,32 @@ def test_a_stock_study_is_foreign_and_read_only(api: httpx.Client, settings: Set
 
 
 def test_every_operation_is_documented(api: httpx.Client) -> None:
-    """Each operation has a summary; each that takes a body has examples; errors are described as problems."""
+    """Each operation has a summary, each JSON body examples; the examples of studies are taken; errors are problems."""
     document = api.get("/openapi.json").json()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["summary"], (method, path)
+            for kind, body in operation.get("requestBody", {"content": {}})["content"].items():
+                assert kind != "application/json" or body.get("examples"), (method, path)
     content = document["paths"][POST]["post"]["requestBody"]["content"]["application/json"]
     assert len(content["examples"]) >= 2
     for example in content["examples"].values():
         assert post(api, **example["value"]).status_code == 202, json.dumps(example)
     assert "Problem" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "image/png", "application/jsonp"])
+def test_another_type_of_body_is_refused(api: httpx.Client, kind: str) -> None:
+    """415 names the types that the operation takes and the one that came; any JSON is JSON, and no body has no type."""
+    sent = {"content": b'{"name": "a"}', "headers": {"Content-Type": kind}}
+    for path in (POST, "/v1/datasets", f"{POST}/a/trials/0/void"):
+        answer = api.post(path, **sent)  # type: ignore[arg-type]
+        taken = "multipart/form-data" if path == "/v1/datasets" else "application/json"
+        assert answer.status_code == 415, (path, answer.text)
+        assert answer.json()["detail"] == f"a body must be {taken} here, but got {kind!r}"
+    assert api.post(f"{POST}/a/trials/0/void").status_code == 404
+    sent["headers"] = {"Content-Type": "application/vnd.study+json; charset=utf-8"}
+    assert api.post(POST, **sent).status_code == 202  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -306,7 +306,6 @@ A_NAME = b'name="name"\r\n\r\nbad'
 A_FILE = b'name="files"; filename="data.npz"\r\n\r\n' + WHOLE
 
 FORMS: dict[str, tuple[dict[str, Any], str]] = {
-    "JSON": ({"json": {"name": "bad"}}, "multipart/form-data"),
     "no boundary": (form(A_NAME, A_FILE, content_type="multipart/form-data"), "with a boundary"),
     "a long boundary": (form(content_type=f"multipart/form-data; boundary={'b' * 300}"), "multipart form"),
     "another boundary": (form(A_NAME, A_FILE, content_type="multipart/form-data; boundary=c"), "multipart form"),

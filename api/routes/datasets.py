@@ -14,6 +14,7 @@ from api import cursors
 from api.answers import CountsAnswer, DatasetAnswer, Page
 from api.bodies import keeping_uploads
 from api.dependencies import Cursor, Limit, Reading, TheChange, TheSettings, Writing
+from api.headers import located
 from api.problems import described
 from api.uploads import Upload, receiving_upload
 from tuner.data import catalogue
@@ -90,7 +91,7 @@ async def _check(request: Request, settings: TheSettings) -> AsyncIterator[Check
     "",
     status_code=201,
     response_model=DatasetAnswer,
-    responses=described(400, 409, 413),
+    responses={**located(201, "the data set's address"), **described(409)},
     openapi_extra={"requestBody": BODY},
     summary="Upload a data set",
 )

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Response
 from api import views
 from api.answers import JobAnswer
 from api.dependencies import StudyName, Writing, find_job, find_study
+from api.headers import located
 from api.problems import described
 from tuner.specs.job import Work
 from tuner.store import further_jobs, studies
@@ -24,14 +25,14 @@ EXAMPLES: dict[str, Any] = {
     "",
     status_code=202,
     response_model=JobAnswer,
-    responses=described(404, 409),
+    responses={**located(202, "the new job's address"), **described(404, 409)},
     summary="Queue further work on a study",
 )
 def post_job(
     name: StudyName, work: Annotated[Work, Body(openapi_examples=EXAMPLES)], response: Response, connection: Writing
 ) -> JobAnswer:
     """`search` goes on, on the subset, to a new total of trials; `promote` promotes the best of all trials anew. The study's last
-    job must have ended, or `queue` be set. `Location` is the new job's address."""
+    job must have ended, or `queue` be set."""
     study = find_study(connection, name)
     studies.own_spec(study)
     job_id = further_jobs.queue_job(connection, study.id, work)

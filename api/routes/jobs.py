@@ -1,8 +1,8 @@
 """Jobs: the work on studies."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import Field
 from sqlalchemy import Connection
@@ -19,6 +19,15 @@ from tuner.store.jobs import JobState
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(description="the job's id", examples=["1"])]
+
+EDITS: dict[str, Any] = {"before the others": {"value": {"priority": 10}}}
+
+NEXT_PAGE: dict[str, Any] = {
+    "Link": {
+        "schema": {"type": "string", "pattern": '^<.*>; rel="next"$'},
+        "description": "of lines alone: the address of the next page, if there is one",
+    }
+}
 
 
 class JobEdit(Spec):
@@ -70,7 +79,7 @@ def retry(job_id: JobId, connection: Writing) -> JobAnswer:
 @router.patch(
     "/{job_id}", response_model=JobAnswer, responses=described(404, 409), summary="Edit an unfinished job's priority"
 )
-def patch_job(job_id: JobId, edit: JobEdit, connection: Writing) -> JobAnswer:
+def patch_job(job_id: JobId, edit: Annotated[JobEdit, Body(openapi_examples=EDITS)], connection: Writing) -> JobAnswer:
     """Of the jobs that wait, the one with the highest priority is started first; a job that runs goes on."""
     jobs.set_priority(connection, find_job(connection, job_id), edit.priority)
     return _answer(connection, job_id)
@@ -79,7 +88,7 @@ def patch_job(job_id: JobId, edit: JobEdit, connection: Writing) -> JobAnswer:
 @router.get(
     "/{job_id}/log",
     response_model=Page[LogEntry],
-    responses={200: {"content": {"text/plain": {}}}, **described(404)},
+    responses={200: {"content": {"text/plain": {}}, "headers": NEXT_PAGE}, **described(404)},
     summary="A page of a job's log, the oldest first",
 )
 def get_log(

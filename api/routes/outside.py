@@ -4,11 +4,11 @@ import functools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Body, Path
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
@@ -32,6 +32,17 @@ T = TypeVar("T")
 
 Number = Annotated[str, Path(description="the trial's number", examples=["0"])]
 
+SUGGESTS: dict[str, Any] = {
+    "one trial": {"value": {"client_id": "worker-1"}},
+    "one for each of four processes": {"value": {"client_id": "machine-7", "count": 4}},
+}
+MEASURES: dict[str, Any] = {"after the third epoch": {"value": {"step": 3, "value": 0.87}}}
+COMPLETES: dict[str, Any] = {
+    "a value": {"value": {"value": 0.91}},
+    "given up, as should_stop said": {"value": {"pruned": True}},
+    "a configuration that cannot be": {"value": {"infeasible": True, "reason": "more trees than memory"}},
+}
+
 POLL_SECONDS = 0.05
 MORE_SECONDS = 0.5
 """A client that asks for several trials waits so long for more than it could be given at once."""
@@ -46,7 +57,12 @@ JUDGED_SECONDS = 1.0
     responses=described(404, 409, 503),
     summary="Ask for trials to evaluate",
 )
-async def suggest(name: StudyName, call: SuggestCall, engine: AnEngine, settings: TheSettings) -> Suggested:
+async def suggest(
+    name: StudyName,
+    call: Annotated[SuggestCall, Body(openapi_examples=SUGGESTS)],
+    engine: AnEngine,
+    settings: TheSettings,
+) -> Suggested:
     """The same `client_id` gets its own pending trials back first, their leases renewed: a worker that was restarted goes on.
 
     An empty list with `done: false` means that every trial left is with another worker; ask again later. 503 where no runner
@@ -73,7 +89,12 @@ async def suggest(name: StudyName, call: SuggestCall, engine: AnEngine, settings
     responses=described(404, 409, 503),
     summary="Report an intermediate value",
 )
-async def measure(name: StudyName, number: Number, call: Measurement, engine: AnEngine) -> ShouldStop:
+async def measure(
+    name: StudyName,
+    number: Number,
+    call: Annotated[Measurement, Body(openapi_examples=MEASURES)],
+    engine: AnEngine,
+) -> ShouldStop:
     """Renews the trial's lease, and answers whether the pruner would end the trial here."""
 
     def write(connection: Connection) -> int:
@@ -111,7 +132,12 @@ def should_stop(name: StudyName, number: Number, connection: Reading) -> ShouldS
     responses=described(404, 409),
     summary="Tell how a trial ended",
 )
-def complete(name: StudyName, number: Number, call: CompleteCall, connection: Writing) -> Completed:
+def complete(
+    name: StudyName,
+    number: Number,
+    call: Annotated[CompleteCall, Body(openapi_examples=COMPLETES)],
+    connection: Writing,
+) -> Completed:
     """`late` where the trial's lease had ended, or the trial itself. While nobody else has completed it, a late value counts."""
     study, trial = _find(connection, name, number)
     spec, job = study.spec, study.job

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from api import cursors
 from api.answers import ChampionAnswer, DecisionAnswer, Page, ScheduleAnswer, ScheduleRunAnswer
 from api.dependencies import Cursor, Limit, Reading, TheSettings, Writing
+from api.headers import located
 from api.problems import described
 from tuner.errors import InvalidInput
 from tuner.settings import Settings
@@ -52,7 +53,11 @@ ScheduleName = Annotated[str, Path(description="a schedule's name", examples=["n
 
 
 @router.post(
-    "", status_code=201, response_model=ScheduleAnswer, responses=described(409, 413), summary="Create a schedule"
+    "",
+    status_code=201,
+    response_model=ScheduleAnswer,
+    responses={**located(201, "the schedule's address"), **described(409)},
+    summary="Create a schedule",
 )
 def post_schedule(
     spec: Annotated[ScheduleSpec, Body(openapi_examples=EXAMPLES)],
@@ -82,7 +87,7 @@ def get_schedule(name: ScheduleName, connection: Reading) -> ScheduleAnswer:
     return _answer(connection, schedules.find_schedule(connection, name))
 
 
-@router.patch("/{name}", response_model=ScheduleAnswer, responses=described(404, 413), summary="Edit a schedule")
+@router.patch("/{name}", response_model=ScheduleAnswer, responses=described(404), summary="Edit a schedule")
 def patch_schedule(
     name: ScheduleName,
     edit: Annotated[ScheduleEdit, Body(openapi_examples=EDITS)],
@@ -112,13 +117,13 @@ def delete_schedule(name: ScheduleName, connection: Writing) -> None:
     "/{name}/run",
     status_code=202,
     response_model=ScheduleRunAnswer,
-    responses=described(404),
+    responses={**located(202, "the job's address, if one was queued", always=False), **described(404)},
     summary="Run a schedule's study now",
 )
 def run_schedule(
     name: ScheduleName, response: Response, connection: Writing, settings: TheSettings
 ) -> ScheduleRunAnswer:
-    """Beside its due times, also while it is paused; `overlap` holds. `Location` is the job's address, if one was queued."""
+    """Beside its due times, also while it is paused; `overlap` holds."""
     schedule = schedules.find_schedule(connection, name, lock=True)
     run = firing.fire_now(connection, schedule, datetime.now(UTC), settings)
     if run.job_id is not None:

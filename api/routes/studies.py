@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from api import cursors, views
 from api.answers import Page, StudyPosted, StudyState, StudyStatus, StudySummary
 from api.dependencies import Cursor, Limit, Reading, StudyName, TheSettings, Writing, find_study
+from api.headers import located
 from api.problems import described
 from tuner.errors import Conflict, InvalidInput
 from tuner.specs.outside_study import AnyStudySpec
@@ -51,6 +52,12 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
+EDITS: dict[str, Any] = {
+    "more trials": {"value": {"n_trials": 80}},
+    "on one worker, without a time limit": {"value": {"parallel": 1, "timeout_seconds": None}},
+}
+
+
 class BudgetEdit(Spec):
     """What may change while a study is under way; a field left out stays as it is."""
 
@@ -59,14 +66,20 @@ class BudgetEdit(Spec):
     parallel: int | None = Field(None, ge=1, le=1024, description="null: every worker")
 
 
-@router.post("", status_code=202, response_model=StudyPosted, responses=described(409, 413), summary="Post a study")
+@router.post(
+    "",
+    status_code=202,
+    response_model=StudyPosted,
+    responses={**located(202, "its job's address"), **described(409, 413)},
+    summary="Post a study",
+)
 def post_study(
     spec: Annotated[AnyStudySpec, Body(openapi_examples=EXAMPLES)],
     response: Response,
     connection: Writing,
     settings: TheSettings,
 ) -> StudyPosted:
-    """Writes the study and queues its job, which searches, promotes and tests. `Location` is the job's address."""
+    """Writes the study and queues its job, which searches, promotes and tests."""
     job_id = posting.post_study(connection, spec, settings)
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     study = views.study_status(connection, find_study(connection, spec.name))
@@ -97,7 +110,9 @@ def get_study(name: StudyName, connection: Reading) -> StudyStatus:
 @router.patch(
     "/{name}", response_model=StudyStatus, responses=described(404, 409), summary="Edit a running study's budget"
 )
-def patch_study(name: StudyName, edit: BudgetEdit, connection: Writing) -> StudyStatus:
+def patch_study(
+    name: StudyName, edit: Annotated[BudgetEdit, Body(openapi_examples=EDITS)], connection: Writing
+) -> StudyStatus:
     """The running job follows within a second."""
     study = find_study(connection, name)
     try:

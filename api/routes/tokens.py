@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from api import cursors
 from api.answers import Page, TokenAnswer, TokenCreated
 from api.dependencies import Cursor, Limit, Reading, TheCaller, TheChange, TheKeyring, Writing
-from api.headers import NO_STORE
+from api.headers import NO_STORE, located
 from api.keyring import ANONYMOUS, Caller
 from api.problems import described
 from tuner.specs.token import TokenSpec
@@ -28,7 +28,13 @@ EXAMPLES = {
 }
 
 
-@router.post("", status_code=201, response_model=TokenCreated, responses=described(409), summary="Make a token")
+@router.post(
+    "",
+    status_code=201,
+    response_model=TokenCreated,
+    responses={**located(201, "the token's address"), **described(409)},
+    summary="Make a token",
+)
 def post_token(
     spec: Annotated[TokenSpec, Body(openapi_examples=EXAMPLES)],
     response: Response,

@@ -10,6 +10,7 @@ from api import cursors, views
 from api.answers import Page, TrialAnswer, TrialStateName, TrialWithCurves, VoidCall
 from api.dependencies import Cursor, Limit, Reading, StudyName, TheFindings, Writing, find_study
 from api.findings import Findings
+from api.headers import located
 from api.problems import described
 from tuner.errors import NotFound
 from tuner.specs.enqueued_trial import EnqueuedTrial
@@ -27,6 +28,8 @@ EXAMPLES: dict[str, Any] = {
         "value": {"hyperparameters": {"optimizer": "momentum", "learning_rate": 0.02, "shift_pixels": 1}}
     },
 }
+
+VOIDS: dict[str, Any] = {"with its reason": {"value": {"reason": "the machine was out of order"}}}
 
 
 @router.get("", response_model=Page[TrialAnswer], responses=described(404), summary="A page of trials")
@@ -51,7 +54,13 @@ def get_trials(
     return Page(items=views.trial_answers(connection, study, page, findings), next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, response_model=TrialAnswer, responses=described(404, 409), summary="Enqueue a trial")
+@router.post(
+    "",
+    status_code=201,
+    response_model=TrialAnswer,
+    responses={**located(201, "the trial's address"), **described(404, 409)},
+    summary="Enqueue a trial",
+)
 def post_trial(
     name: StudyName,
     wanted: Annotated[EnqueuedTrial, Body(openapi_examples=EXAMPLES)],
@@ -87,7 +96,7 @@ def void(
     number: Number,
     connection: Writing,
     findings: TheFindings,
-    call: Annotated[VoidCall | None, Body()] = None,
+    call: Annotated[VoidCall | None, Body(openapi_examples=VOIDS)] = None,
 ) -> TrialAnswer:
     """It stays in the history, and is out of the best, of the sampler's view and of promotion's candidates; a promotion under way
     does not let it win. Optuna's own tools take it for infeasible. Its point is not drawn again: enqueue it for that. Twice is as
