@@ -11,6 +11,7 @@ Below the table stand what the runner asks of the database several times a secon
 
 import argparse
 import contextlib
+import math
 import multiprocessing
 import statistics
 import tempfile
@@ -43,6 +44,9 @@ WARM = 10
 SMALL, MIDDLE, GIANT = 6, 60, 10_000
 """Trials of a study."""
 
+PAGE = 50
+"""Studies; the two newest pages hold the large ones, those behind them only small ones."""
+
 DIFFERENT = 100
 """Of the giant's trials; the others are their copies."""
 
@@ -52,6 +56,7 @@ CALLS = (
     "/v1/jobs?state=running",
     "/v1/jobs/{job}",
     "/v1/studies",
+    "/v1/studies?cursor={older}",
     "/v1/studies?state=succeeded",
     "/v1/studies?state=running",
     "/v1/studies?state=foreign",
@@ -228,6 +233,15 @@ def in_process(engine: Engine) -> dict[str, Callable[[], object]]:
     }
 
 
+def beyond(client: httpx.Client, studies: int) -> str:
+    """The cursor of the first page behind so many studies."""
+    cursor = ""
+    for _ in range(math.ceil(studies / PAGE)):
+        page = client.get("/v1/studies", params={"limit": PAGE, **({"cursor": cursor} if cursor else {})}).json()
+        cursor = page["next_cursor"]
+    return cursor
+
+
 def report(kind: str, settings: Settings, finished: int, rounds: int) -> list[Row]:
     engine = open_database(settings.database_url)
     migrate(engine)
@@ -236,6 +250,7 @@ def report(kind: str, settings: Settings, finished: int, rounds: int) -> list[Ro
     print(f"{kind}: {finished} jobs written in {time.perf_counter() - began:.0f} s", flush=True)
     rows: list[Row] = []
     with service(settings) as client:
+        names["older"] = beyond(client, finished // 100)
         for call in CALLS:
             path = call.format(**names)
 

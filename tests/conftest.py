@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from tests.postgres_server import MISSING, find_pg_ctl, postgres_database, postg
 from tuner.runner.runner import run
 from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
+
+# The background job of a script ignores Ctrl-C, and so would every command that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRED = os.environ.get("TUNER_REQUIRE", "").split(",")
 
