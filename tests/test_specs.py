@@ -5,13 +5,13 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_study import read_spec
 from tuner.specs.search_space import SearchSpace
-from tuner.specs.study import StudySpec
+from tuner.specs.study import BudgetSpec, StudySpec
 
 SPACES: list[dict[str, Any]] = [
     {},
@@ -161,3 +161,11 @@ def test_a_wrong_spec_is_refused_where_it_is_wrong(body: dict[str, Any], where: 
     error = refused.value.errors()[0]
     assert error["loc"][: len(where)] == where
     assert says in error["msg"]
+
+
+def test_a_specs_numbers_are_made_literal_once() -> None:
+    """However often a spec is a part of something else, its schema stays as it is; each API app uses it anew."""
+    before = repr(BudgetSpec.__pydantic_core_schema__)
+    for _ in range(3):
+        TypeAdapter(tuple[BudgetSpec, ...])
+    assert repr(BudgetSpec.__pydantic_core_schema__) == before

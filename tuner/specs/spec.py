@@ -13,10 +13,15 @@ def _refuse_lookalikes(value: Any) -> Any:
 
 
 def _take_literally(schema: Any, model: type[BaseModel]) -> None:
-    """In place, of `model` and not of other models in it, which have done so themselves. JSON's keys are texts in any case."""
+    """In place, of `model` and not of other models in it, which have done so themselves. JSON's keys are texts in any case.
+
+    pydantic gives the same schema again whenever the model is used, so what has been done is left as it is.
+    """
     parts = (value for key, value in schema.items() if key != "keys_schema") if isinstance(schema, dict) else schema
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "function-before" and part["function"]["function"] is _refuse_lookalikes:
+            continue
         if kind == "int":
             literal = core_schema.no_info_before_validator_function(_refuse_lookalikes, part.copy())
             part.clear()
