@@ -1,7 +1,7 @@
 # make run    set up, start the service, run the MNIST quickstart through REST, keep serving
 # make test   set up, pass all tests
 # make slow   the tests that train for minutes: the exported scripts against the service's own figures
-# make contract  ask the API, as a reader, all that its OpenAPI document allows and forbids; EXAMPLES=100 draws more (3)
+# make contract  ask the API, as a reader and as an operator, all that its OpenAPI document allows and forbids; EXAMPLES=100 draws more (3)
 # make lint   style, types, floors
 # make drills kill, stop, fill, lock and turn back the clock of running services, and count what that costs; 15 minutes
 PYTHON ?= python3
@@ -21,7 +21,7 @@ slow: .venv/.slow
 	$(BIN)/python -m pytest -m slow
 
 contract: .venv/.tests
-	$(BIN)/python -m pytest -m contract
+	$(BIN)/python -m pytest -m contract --numprocesses 2
 
 lint: .venv/.tests
 	$(BIN)/ruff check

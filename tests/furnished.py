@@ -40,6 +40,9 @@ OUTSIDE: dict[str, Any] = {
     "lease_seconds": 3600,
 }
 
+WORKER = "worker-1"
+"""Who has the outside study's trials: as in the OpenAPI document's examples."""
+
 SCHEDULE: dict[str, Any] = {
     "name": "nightly",
     "cron": "30 2 * * *",
@@ -48,17 +51,21 @@ SCHEDULE: dict[str, Any] = {
 }
 
 
+Names = Mapping[str, tuple[str, ...]]
+
+
 @dataclass(frozen=True)
 class Furnished:
-    """`names` are those of things that are there, by path and name of the path's parameter; none of another path's."""
+    """`names` are those of things that are there, by the beginning of an operation (a path, or a method and a path; the first
+    that fits) and by the name of the path's parameter."""
 
     settings: Settings
-    names: Mapping[str, Mapping[str, tuple[str, ...]]]
+    names: Mapping[str, Names]
 
 
 def furnish(folder: Path, database_url: str | None = None) -> Furnished:
     """A finished study with its trials, models and webhooks, an outside study under way whose runner has gone, a queued one, a
-    foreign one, a deleted one, jobs with logs, a schedule with a run. No runner works here afterwards."""
+    foreign one, cancelled and deleted ones, jobs with logs, a schedule with a run. No runner works here afterwards."""
     settings = _settings(folder, database_url)
     with connect(settings) as api:
         _post(api, "/v1/studies", {**NETS, "webhook": f"http://127.0.0.1:{free_port()}/"})
@@ -68,11 +75,14 @@ def furnish(folder: Path, database_url: str | None = None) -> Furnished:
             number = _suggested(api)[0]["number"]
             _post(api, f"/v1/studies/outside/trials/{number}/complete", {"value": 0.5})
             wait_until(lambda: _get(api, "/v1/studies/done")["state"] == "succeeded", "the study is done", 100)
-        for name in ("waiting", "deleted"):
+        for name in ("waiting", "later", "ended", "deleted", "to-purge"):
             _post(api, "/v1/studies", {**NETS, "name": name})
-        _post(api, "/v1/studies/deleted/cancel", {})
-        api.delete("/v1/studies/deleted").raise_for_status()
-        _post(api, "/v1/schedules", SCHEDULE)
+        for name in ("ended", "deleted", "to-purge"):
+            _post(api, f"/v1/studies/{name}/cancel", {})
+        for name in ("deleted", "to-purge"):
+            api.delete(f"/v1/studies/{name}").raise_for_status()
+        for name in ("nightly", "spare"):
+            _post(api, "/v1/schedules", {**SCHEDULE, "name": name})
         _post(api, "/v1/schedules/nightly/run", {})
         _add_dataset(api)
         _add_foreign(settings)
@@ -92,15 +102,33 @@ def _settings(folder: Path, database_url: str | None) -> Settings:
     )
 
 
-def _names(api: httpx.Client) -> dict[str, dict[str, tuple[str, ...]]]:
-    studies = {"name": ("done", "outside", "waiting", "@3")}
-    numbers = {"number": ("0", "1", "5")}
+def _names(api: httpx.Client) -> dict[str, Names]:
+    """What ends, deletes or tells something does so of things that are kept for it, so that the others stay for the rest."""
+    numbers: Names = {"number": ("5", "0", "1")}
     models = {"model_id": tuple(model["id"] for model in _get(api, "/v1/models")["items"])}
     deliveries = {"delivery_id": tuple(one["id"] for one in _get(api, "/v1/studies/done/deliveries")["items"])}
+    later: Names = {"job_id": (str(_get(api, "/v1/studies/later")["job"]["id"]),)}
+    controlled: Names = {"name": ("waiting", "done", "@3")}
     return {
-        "/v1/studies": studies | numbers | deliveries,
+        "DELETE /v1/studies/{name}/trials": {"name": ("done",), **numbers},
+        "DELETE /v1/studies": {"name": ("ended",)},
+        "POST /v1/studies/{name}/restore": {"name": ("deleted",)},
+        "POST /v1/studies/{name}/purge": {"name": ("to-purge",)},
+        "POST /v1/studies/{name}/pause": controlled,
+        "POST /v1/studies/{name}/resume": controlled,
+        "POST /v1/studies/{name}/cancel": controlled,
+        "POST /v1/studies/{name}/suggest": {"name": ("outside",)},
+        "POST /v1/studies/{name}/trials/{number}/void": {"name": ("done",), **numbers},
+        "POST /v1/studies/{name}/trials/{number}/measure": {"name": ("outside",), "number": ("4", "5")},
+        "POST /v1/studies/{name}/trials/{number}/complete": {"name": ("outside",), "number": ("1", "0", "2")},
+        "GET /v1/studies/{name}/trials/{number}/should-stop": {"name": ("outside",), **numbers},
+        "/v1/studies/{name}/deliveries": {"name": ("done",), **deliveries},
+        "/v1/studies": {"name": ("done", "outside", "waiting", "@3"), **numbers},
+        "POST /v1/jobs": later,
+        "PATCH /v1/jobs": later,
         "/v1/jobs": {"job_id": ("1", "2", "3")},
         "/v1/models": models,
+        "DELETE /v1/schedules": {"name": ("spare",)},
         "/v1/schedules": {"name": ("nightly",)},
         "/v1/datasets": {"name": ("mnist", "noise")},
         "/v1/tokens": {"name": ("spare",)},
@@ -125,7 +153,7 @@ def _add_foreign(settings: Settings) -> None:
 
 def _suggested(api: httpx.Client) -> Any:
     """All that one worker has, and as many more as are ready by now."""
-    return _post(api, "/v1/studies/outside/suggest", {"client_id": "one", "count": 6})["trials"]
+    return _post(api, "/v1/studies/outside/suggest", {"client_id": WORKER, "count": 6})["trials"]
 
 
 def _get(api: httpx.Client, path: str) -> Any:
