@@ -36,6 +36,8 @@ DRILLS: dict[str, Drill] = {
 SHORT = ["kills", "postgres-stopped", "clock-jumps", "control"]
 """What a change must pass before it lands."""
 
+LOG_CHARACTERS = 4000
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -68,6 +70,8 @@ def perform(name: str, seed: int, short: bool) -> Outcome:
         finally:
             site.sweep()
     if site.findings:
+        for service in site.services:
+            say(f"the end of {service.name}'s log:\n{service.log[-LOG_CHARACTERS:]}")
         say(f"its logs and its database stay in {site.folder}")
     else:
         shutil.rmtree(site.folder)
