@@ -1,6 +1,6 @@
 """A wall clock of a service's own, which can be set while it runs.
 
-libfaketime does more than is wanted here, and in 0.9.10 fails sleeps that have nothing to do with the wall clock: docs/decisions.md.
+Not libfaketime's, which also breaks sleeps that have nothing to do with the wall clock: docs/decisions.md.
 """
 
 import shutil
