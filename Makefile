@@ -15,7 +15,7 @@ run: setup
 	$(BIN)/tuner serve --quickstart
 
 test: .venv/.tests
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 slow: .venv/.slow
 	$(BIN)/python -m pytest -m slow

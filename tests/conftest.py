@@ -23,7 +23,28 @@ from tuner.store.database import migrate, open_database
 # The background job of a script ignores Ctrl-C, and so would every command that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+BEGUN_EARLY = (
+    "test_disturbed_search",
+    "test_promoted_job",
+    "test_serve",
+    "test_further_jobs",
+    "test_cli",
+    "test_examples",
+    "test_promotion",
+    "test_browser",
+    "test_search",
+    "test_notes",
+    "test_handbook",
+    "test_client",
+)
+"""The files that take longest, so that none of them is the last, with all processes but one idle."""
+
 REQUIRED = os.environ.get("TUNER_REQUIRE", "").split(",")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(BEGUN_EARLY)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def missing(component: str, reason: str) -> None:

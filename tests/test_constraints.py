@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import connect, running
-from tests.test_search import Service
+from tests.searching import Service
 from tests.test_view import FINITE, SAMPLERS, score, spec
 from tuner.settings import Settings
 from tuner.specs.hyperparameters import Hyperparameters

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import connect, running, wait_until
-from tests.test_search import Service, ended, workers
+from tests.searching import Service, ended, workers
 from tuner.settings import Settings
 
 STUDY: dict[str, Any] = {

@@ -12,9 +12,9 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
+from tests.searching import Service
 from tests.test_jobs import claim, job_of, owned, post
 from tests.test_outside import lab
-from tests.test_search import Service
 from tests.test_view import FINITE, run, spec
 from tuner.errors import Conflict
 from tuner.settings import Settings

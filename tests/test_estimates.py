@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
-from tests.test_search import SMALL, Service
+from tests.searching import SMALL, Service
 from tuner.cli import main
 from tuner.settings import Settings
 from tuner.specs.estimate import Estimate, Timing

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
+from tests.searching import Service, kill_while_it_trains
 from tests.test_jobs import claim, job_of, owned, post
-from tests.test_search import LONG, Service, kill_while_it_trains
 from tuner.errors import Conflict, InvalidInput
 from tuner.settings import Settings
 from tuner.specs.job import PromoteWork, SearchWork
@@ -218,7 +218,8 @@ def test_a_job_that_failed_by_its_trials_has_a_chance_when_retried(tmp_path: Pat
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
         budget = {"n_trials": 2, "max_failed": 0}
-        service.post("a", subset=LONG | {"epochs": 8}, pruner={"kind": "none"}, budget=budget)
+        subset = {"train": 10_000, "validation": 500, "epochs": 16}
+        service.post("a", search_space={"width": 64}, subset=subset, pruner={"kind": "none"}, budget=budget)
         kill_while_it_trains(service, "a")
         status = service.finish("a")
         assert (status["state"], status["stop_reason"]) == ("failed", "max_failed")

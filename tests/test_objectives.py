@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import connect, running
-from tests.test_search import SMALL, Service
+from tests.searching import SMALL, Service
 from tests.test_view import SAMPLERS, score, spec
 from tuner.settings import Settings
 from tuner.stages.view import View

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import connect, running
-from tests.test_search import SMALL, Service
+from tests.searching import SMALL, Service
 from tests.test_view import run, score, spec
 from tuner.settings import Settings
 from tuner.specs.earlier_trial import EarlierTrial
