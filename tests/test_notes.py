@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tests.conftest import wait_until
 from tests.digits import CLASSES, digits
 from tuner.nets.bagging import average, bootstrap
-from tuner.nets.distillation import SoftTargets, distilled
+from tuner.nets.distillation import Lessons, distilled
+from tuner.nets.mlp import MLP
 from tuner.nets.training import train
 from tuner.nets.weights import to_bytes
 from tuner.specs.hyperparameters import Hyperparameters
@@ -25,9 +26,8 @@ from tuner.store.ledger import load_openings
 TUNER = Path(sys.executable).with_name("tuner")
 
 
-def _soft(weight: float) -> SoftTargets:
-    probabilities = torch.rand((400, CLASSES), generator=torch.Generator().manual_seed(1)).softmax(1)
-    return SoftTargets(probabilities, temperature=3.0, weight=weight)
+def _bag(point: Hyperparameters) -> list[MLP]:
+    return [train(point, digits(400), classes=CLASSES, epochs=1, seed=seed).net for seed in (1, 2)]
 
 
 def test_a_bag_of_one_says_what_its_member_says() -> None:
@@ -51,13 +51,35 @@ def test_a_bootstrap_sample_leaves_a_third_out_and_comes_again() -> None:
 def test_a_soft_weight_of_zero_is_plain_training() -> None:
     """To the bit, whatever the teacher says; with another weight it is another net."""
     point = Hyperparameters(width=16, dropout=0.2)
+    bag = _bag(point)
     plain = train(point, digits(400), classes=CLASSES, epochs=2, seed=3)
     zero, half = (
-        train(point, digits(400), classes=CLASSES, epochs=2, seed=3, soft_targets=_soft(weight))
+        train(point, digits(400), classes=CLASSES, epochs=2, seed=3, lessons=Lessons(bag, (1, 1), 3.0, weight))
         for weight in (0.0, 0.5)
     )
     assert to_bytes(zero.net) == to_bytes(plain.net)
     assert to_bytes(half.net) != to_bytes(plain.net)
+
+
+def test_a_teacher_is_asked_for_the_images_that_its_student_sees() -> None:
+    """Shifted as they are; it answers the average of its members, each as often as it has votes."""
+    point = Hyperparameters(width=16, shift_pixels=2)
+    seen = []
+
+    class Listening(Lessons):
+        def probabilities(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append((images, super().probabilities(images)))
+            return seen[-1][1]
+
+    bag, data = _bag(point), digits(400)
+    train(point, data, classes=CLASSES, epochs=1, seed=3, lessons=Listening(bag, (1, 3), 3.0, 0.5))
+    plain = {image.numpy().tobytes() for image in data.train_images}
+    shown = [image for images, _ in seen for image in images]
+    assert len(shown) == 400
+    assert sum(image.numpy().tobytes() in plain for image in shown) < 40  # one in 25 is shifted by nothing
+    images, said = seen[0]
+    one, other = (net(images).softmax(1) for net in bag)
+    assert torch.allclose(said, (one + 3 * other) / 4, atol=1e-6)
 
 
 def test_the_distilled_loss_is_least_where_student_and_teacher_agree() -> None:
@@ -65,14 +87,13 @@ def test_the_distilled_loss_is_least_where_student_and_teacher_agree() -> None:
     generator = torch.Generator().manual_seed(2)
     teacher = torch.randn((6, 4), generator=generator)
     student = teacher.clone().requires_grad_()
-    targets = SoftTargets(teacher.softmax(1), temperature=3.0, weight=1.0)
-    distilled(torch.tensor(9.0), student, targets.probabilities, targets).backward()  # type: ignore[no-untyped-call]
+    distilled(torch.tensor(9.0), student, teacher.softmax(1), Lessons([], [], 3.0, 1.0)).backward()  # type: ignore[no-untyped-call]
     assert student.grad is not None
     assert student.grad.abs().max() < 1e-6
-    half = SoftTargets(targets.probabilities, 3.0, 0.25)
     other = torch.randn((6, 4), generator=generator)
     soft = -((teacher / 3).softmax(1) * F.log_softmax(other / 3, 1)).sum(1).mean()
-    assert torch.isclose(distilled(torch.tensor(2.0), other, half.probabilities, half), 0.75 * 2 + 0.25 * 9 * soft)
+    found = distilled(torch.tensor(2.0), other, teacher.softmax(1), Lessons([], [], 3.0, 0.25))
+    assert torch.isclose(found, 0.75 * 2 + 0.25 * 9 * soft)
 
 
 def _notes(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

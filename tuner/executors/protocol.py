@@ -32,10 +32,13 @@ class DataSlice:
 
 @dataclass(frozen=True)
 class Teacher:
-    """What a student learns from beside the labels; `tuner.nets.distillation` says how."""
+    """The bag that a student learns from beside the labels; `tuner.nets.distillation` says how."""
 
-    probabilities: Path
-    """A safetensors file with `probabilities` (count, classes): of the images in the order of the slice's `train`."""
+    weights: Path
+    """Of its members, as `tuner.nets.bagging.pack` has packed them."""
+    members: tuple[Hyperparameters, ...]
+    votes: tuple[int, ...]
+    """How often each member counts."""
     temperature: float
     weight: float
 
@@ -54,7 +57,6 @@ class Task:
     patience: int | None = None
     timeout_seconds: float | None = None
     teacher: Teacher | None = None
-    """Not together with a bootstrap sample, whose images are in another order."""
     keep_weights: bool = False
     """Whether the outcome carries the weights of the best epoch."""
     checkpoint_seconds: float | None = None

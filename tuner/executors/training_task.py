@@ -4,19 +4,17 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-import numpy as np
-import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import save
 
 from tuner.data import catalogue
 from tuner.data.splits import partition
 from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, OutOfMemory, Stopped, Task, Teacher, Trained
-from tuner.nets.bagging import bootstrap
+from tuner.nets.bagging import bootstrap, unpack
 from tuner.nets.build import this_build
-from tuner.nets.distillation import SoftTargets
+from tuner.nets.distillation import Lessons
 from tuner.nets.training import TrainingDiverged, TrainingStopped, train
 from tuner.nets.training_data import TrainingData, prepare
-from tuner.nets.weights import to_bytes
+from tuner.nets.weights import from_bytes, to_bytes
 from tuner.specs.epoch import EpochRecord
 
 _REFUSED_ALLOCATION = ("can't allocate memory", "bad_alloc")
@@ -52,7 +50,7 @@ def _train(
             on_epoch=_Teller(task, emit),
             checkpoint=task.checkpoint,
             should_stop=should_stop,
-            soft_targets=None if task.teacher is None else _soft_targets(task.teacher, task.data),
+            lessons=None if task.teacher is None else _lessons(task.teacher, data.inputs, dataset.classes),
         )
     except TrainingDiverged as diverged:
         return Diverged(task.key, diverged.epoch, diverged.reason, this_build())
@@ -95,10 +93,10 @@ def _prepared(data: DataSlice, dataset: catalogue.Dataset) -> TrainingData:
     return prepare(images[train_at], labels[train_at], images[validation_at], labels[validation_at])
 
 
-def _soft_targets(teacher: Teacher, data: DataSlice) -> SoftTargets:
-    probabilities = load_file(teacher.probabilities)["probabilities"]
-    count = data.train[1] - data.train[0]
-    if data.bootstrap is not None or len(probabilities) != count:
-        rule = "a teacher must speak of each training image, in their order and of no bootstrap sample"
-        raise ValueError(f"{rule}, but got {len(probabilities)} rows for {count} images, {data.bootstrap=}")
-    return SoftTargets(torch.from_numpy(probabilities.astype(np.float32)), teacher.temperature, teacher.weight)
+def _lessons(teacher: Teacher, inputs: int, classes: int) -> Lessons:
+    packed = unpack(teacher.weights.read_bytes(), len(teacher.members))
+    nets = [
+        from_bytes(save(tensors), point, inputs, classes)
+        for tensors, point in zip(packed, teacher.members, strict=True)
+    ]
+    return Lessons(nets, teacher.votes, teacher.temperature, teacher.weight)

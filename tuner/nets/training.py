@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tuner.errors import TunerError
 from tuner.nets.denormals import denormals_are_zero
-from tuner.nets.distillation import SoftTargets, distilled
+from tuner.nets.distillation import Lessons, distilled
 from tuner.nets.evaluation import validate
 from tuner.nets.learning_rate import rate_factor
 from tuner.nets.losses import LOSSES
@@ -69,13 +69,13 @@ def train(
     on_epoch: OnEpoch = lambda record, checkpoint: None,  # noqa: ARG005
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint: bytes | None = None,
-    soft_targets: SoftTargets | None = None,
+    lessons: Lessons | None = None,
 ) -> TrainedNet:
     """A net trained for `epochs` epochs, or until `patience` epochs brought no better validation accuracy.
 
     With `decay` the learning rate warms up and then falls to 0 over the `epochs`. A run given the `checkpoint` of an earlier call
     with the same arguments goes on after that epoch as if nothing had happened; `on_epoch` hears of the epochs up to there first.
-    With `soft_targets` it is a student: its training loss is the distilled one, and its validation is as ever.
+    With `lessons` it is a student: its training loss is the distilled one, and its validation is as ever.
 
     Raises TrainingDiverged at the batch where a loss or a gradient is no longer finite, TrainingStopped before the batch at which
     `should_stop` answers True, InvalidInput for shifts of images that are not (height, width).
@@ -95,7 +95,7 @@ def train(
     steps = epochs * batches.per_epoch if decay else None
     while progress.epoch < epochs and (patience is None or progress.epochs_without_gain < patience):
         epoch = progress.epoch + 1
-        fit = _train_epoch(progress, batches, steps, should_stop, soft_targets)
+        fit = _train_epoch(progress, batches, steps, should_stop, lessons)
         validation = validate(net, data.validation_images, data.validation_labels, LOSSES[hyperparameters.loss])
         _check_finite(epoch, {"validation loss": validation.loss, "validation cross-entropy": validation.cross_entropy})
         seconds, cpu_seconds = clock.lap()
@@ -142,7 +142,7 @@ def _train_epoch(
     batches: "_Batches",
     steps: int | None,
     should_stop: Callable[[], bool],
-    soft_targets: SoftTargets | None,
+    lessons: Lessons | None,
 ) -> _Fit:
     net, h = progress.net, progress.net.hyperparameters
     loss_of, learning_rate = LOSSES[h.loss], h.learning_rate
@@ -151,13 +151,13 @@ def _train_epoch(
     total = norm_first = norm_last = 0.0
     answers, truths = [], []
     net.train()
-    for index, images, labels in batches:
+    for images, labels in batches:
         if should_stop():
             raise TrainingStopped(f"stopped in epoch {epoch}")
         logits = net(images)
         loss = loss_of(logits, labels)
-        if soft_targets is not None:
-            loss = distilled(loss, logits, soft_targets.probabilities.index_select(0, index), soft_targets)
+        if lessons is not None:
+            loss = distilled(loss, logits, lessons.probabilities(images), lessons)
         gradients = torch.autograd.grad(loss, weights + biases)
         batch_loss = loss.item()
         first = torch.linalg.vector_norm(gradients[0]).item()
@@ -205,10 +205,10 @@ class _Batches:
         else:
             self._images = partial(data.train_images.flatten(1).index_select, 0)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The positions of a batch's images among the training images, the images, their labels."""
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of a batch, and their labels."""
         for index in torch.split(torch.randperm(self.count, generator=self._generator), self._size):
-            yield index, self._images(index), self._labels.index_select(0, index)
+            yield self._images(index), self._labels.index_select(0, index)
 
 
 class _Clock:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from tuner.data.catalogue import Dataset, training_images, training_labels, validation_images
+from tuner.data.catalogue import Dataset, validation_images
 from tuner.data.sealed import open_test_set
-from tuner.data.splits import part_sizes, partition
+from tuner.data.splits import part_sizes
 from tuner.errors import TunerError
 from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, Event, Executor, Task, Teacher, Trained
-from tuner.nets.bagging import average
+from tuner.nets.bagging import average, pack
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.notes import NotesRow
 from tuner.store.model_files import StoredNet
@@ -173,11 +172,11 @@ class _Plan:
         return [self._member(arm, seed, member).key for member in range(MEMBERS)]
 
     def student(self, arm: Arm, seed: int, runs: dict[str, _Run], folder: Path) -> Task:
-        at = partition(training_labels(self.dataset)).train[: self.train_count(arm)]
-        images = training_images(self.dataset)[at]
+        nets = _alive([runs[key] for key in self.members(arm, seed)])
         file = folder / f"teacher-{seed}.safetensors"
-        save_file({"probabilities": _bag([runs[key] for key in self.members(arm, seed)], images)}, file)
-        return replace(self._task(arm, self.key(arm, seed), seed), teacher=Teacher(file, TEMPERATURE, SOFT_WEIGHT))
+        file.write_bytes(pack([net.tensors for net in nets]))
+        teacher = Teacher(file, (arm.point,) * len(nets), (1,) * len(nets), TEMPERATURE, SOFT_WEIGHT)
+        return replace(self._task(arm, self.key(arm, seed), seed), teacher=teacher)
 
     def _member(self, arm: Arm, seed: int, member: int) -> Task:
         number = seed * MEMBERS + member
@@ -217,11 +216,15 @@ def _train(executor: Executor, tasks: Iterable[Task], on_done: Callable[[int], N
     return runs
 
 
-def _bag(members: Sequence[_Run], images: Array) -> Array:
+def _alive(members: Sequence[_Run]) -> list[StoredNet]:
     nets = [run.net for run in members if run.net is not None]
     if not nets:
         raise TunerError("a bag needs a member that has not diverged, but all have")
-    return average([net.predict(images) for net in nets])
+    return nets
+
+
+def _bag(members: Sequence[_Run], images: Array) -> Array:
+    return average([net.predict(images) for net in _alive(members)])
 
 
 def _row(plan: _Plan, arm: Arm, runs: dict[str, _Run], images: Array, labels: Array) -> NotesRow:
