@@ -90,20 +90,38 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A model's accuracy on the sealed test set, with its interval."""
+
+    name: str
+    y: float
+    low: float
+    high: float
+    value: float
+    role: str
+
+
+@dataclass(frozen=True)
 class Pictures:
     history: Chart | None
     curves: Chart | None
     importances: tuple[Bar, ...]
     gain: Span | None
+    models: tuple[Measured, ...]
+    """Empty without an ensemble."""
+    model_ticks: tuple[Tick, ...]
     ranks: tuple[Climb, ...]
 
 
 def draw(connection: Connection, subject: Subject, report: ReportAnswer) -> Pictures:
+    models, model_ticks = _models(report)
     return Pictures(
         history=_history(subject),
         curves=_curves(connection, subject, report),
         importances=_importances(report),
         gain=_gain(report.gain.over_default, report.gain.interval),
+        models=models,
+        model_ticks=model_ticks,
         ranks=_ranks(connection, subject, report),
     )
 
@@ -230,6 +248,35 @@ def _gain(value: float | None, interval: Interval | None) -> Span | None:
     low, high = (100 * end for end in interval)
     axis = _Axis(min(low, 0.0), max(high, 0.0), LEFT, WIDTH - LEFT)
     return Span(axis(low), axis(high), axis(100 * value), axis(0.0), axis.ticks)
+
+
+def _models(report: ReportAnswer) -> tuple[tuple[Measured, ...], tuple[Tick, ...]]:
+    """In per cent, one below the other."""
+    told = report.ensemble
+    if told.bag is None and told.student is None:
+        return (), ()
+    named = {"default": told.default, "tuned": told.single, "bag": told.bag, "student": told.student}
+    seen = [
+        (name, model.test_accuracy, model.test_interval)
+        for name, model in named.items()
+        if model is not None and model.test_accuracy is not None and model.test_interval is not None
+    ]
+    if not seen:
+        return (), ()
+    lowest, highest = min(low for _, _, (low, _) in seen), max(high for _, _, (_, high) in seen)
+    axis = _Axis(100 * lowest, 100 * highest, 120.0, WIDTH - RIGHT)
+    drawn = tuple(
+        Measured(
+            name,
+            ROW * (k + 1),
+            axis(100 * low),
+            axis(100 * high),
+            axis(100 * value),
+            "default" if name == "default" else "best",
+        )
+        for k, (name, value, (low, high)) in enumerate(seen)
+    )
+    return drawn, axis.ticks
 
 
 def _ranks(connection: Connection, subject: Subject, report: ReportAnswer) -> tuple[Climb, ...]:

@@ -136,7 +136,7 @@ _SHAPES = {"fixed", "range", "choice", "literal['auto']", "float"}
 """Names of the alternatives of a dimension, which pydantic puts into an error's path; no field is called so."""
 
 
-_KINDS = {"mlp", "external", "search", "promote"}
+_KINDS = {"mlp", "external", "search", "promote", "ensemble"}
 """Names of the alternatives of a body, which stand right behind `body`."""
 
 

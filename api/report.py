@@ -85,7 +85,7 @@ def report_on(connection: Connection, subject: Subject, importances: Importances
         race=subject.verdict.race if subject.verdict is not None else None,
         importances=importances,
         diagnosis=_diagnosis(subject),
-        ensemble=EnsembleAnswer(**{kind: _model(model) for kind, model in models.items()}),
+        ensemble=_ensemble(subject.verdict, models),
         test_ledger=_ledger(connection, subject),
         reproduce=_reproduce(connection, subject, best),
         notes=[*status.notes, *([status.error] if status.error else [])],
@@ -114,11 +114,11 @@ def _dataset(study: Study, datasets_dir: Path) -> Dataset | None:
 
 
 def _newest_models(connection: Connection, study: Study) -> dict[str, Model | None]:
-    """The single is the study's winner; the default is that of the same promotion."""
+    """The single is the study's winner; the others are those of the same promotion."""
     winner = model_registry.promoted_model(connection, study.id)
     newest: dict[str, Model | None] = dict.fromkeys(("default", "single", "bag", "student"))
     for model in model_registry.list_models(connection, None, 500, study.id):
-        of_same = winner is None or model.kind != "default" or model.job_id == winner.job_id
+        of_same = winner is None or model.kind == "single" or model.job_id == winner.job_id
         if newest.get(model.kind, model) is None and of_same:
             newest[model.kind] = model
     newest["single"] = winner
@@ -157,6 +157,13 @@ def _best(connection: Connection, study: Study, winner: Model | None) -> Reporte
         model=winner.id if metrics is not None and winner is not None else None,
         test_accuracy=metrics.test_accuracy if metrics is not None else None,
         test_interval=metrics.test_interval if metrics is not None else None,
+    )
+
+
+def _ensemble(verdict: Verdict | None, models: dict[str, Model | None]) -> EnsembleAnswer:
+    told = None if verdict is None else verdict.ensemble
+    return EnsembleAnswer(
+        **{kind: _model(model) for kind, model in models.items()}, words=None if told is None else told.words
     )
 
 

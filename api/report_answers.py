@@ -73,6 +73,7 @@ class EnsembleAnswer(BaseModel):
     single: ReportedModel | None
     bag: ReportedModel | None
     student: ReportedModel | None
+    words: str | None = Field(description="what bag and student bring; null where the study wants none")
 
 
 class ReadingAnswer(BaseModel):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import DamagedData
-from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
+from tuner.store.model_files import AnyNet, ModelConfig, load_net, read_config, read_weights
 from tuner.store.model_registry import Model
 
 HELD_BYTES = 512 * 1024 * 1024
@@ -13,11 +13,11 @@ HELD_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class ServedNet:
-    net: StoredNet
+    net: AnyNet
     config: ModelConfig
 
     def bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.net.tensors.values())
+        return self.net.bytes()
 
 
 def load(folder: Path, model: Model) -> ServedNet:
@@ -26,4 +26,4 @@ def load(folder: Path, model: Model) -> ServedNet:
     found = hashlib.sha256(weights).hexdigest()
     if found != model.sha256:
         raise DamagedData(f"the weights of model {model.id} must have the SHA-256 {model.sha256}, but got {found}")
-    return ServedNet(StoredNet.from_bytes(weights, config.hyperparameters.activation), config)
+    return ServedNet(load_net(weights, config), config)

@@ -3,129 +3,30 @@
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from tests.conftest import wait_until
-from tests.digits import images_and_labels
-from tuner.data.catalogue import describe
-from tuner.data.installation import install
-from tuner.executors.local import LocalExecutor
+from tests.house import TEST_IMAGES, House, open_house
 from tuner.runner.coordinator import coordinate
-from tuner.settings import Settings
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.job import PromoteWork
-from tuner.specs.study import StudySpec
-from tuner.specs.verdict import Verdict
 from tuner.stages.allowance import Allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Meter
 from tuner.stages.promotion import promote
 from tuner.stages.rung import Candidate, climb
 from tuner.stages.verdict import judge
-from tuner.store import further_jobs, jobs, ledger, model_registry, runs, studies, verdicts
-from tuner.store.database import migrate, open_database, reading, writing
-from tuner.store.jobs import Job, JobState
-from tuner.store.ledger import Opening
+from tuner.store import model_registry
+from tuner.store.database import reading
+from tuner.store.jobs import JobState
 from tuner.store.model_files import read_weights
-from tuner.store.runs import Run, RunState, Stage
-
-TEST_IMAGES = 500
-
-
-@dataclass
-class House:
-    engine: Engine
-    executor: LocalExecutor
-    datasets: Path
-    settings: Settings
-
-    def post(self, name: str, promotes: bool = True, **promotion: Any) -> RunningJob:
-        """A new study's job, claimed."""
-        promoting = {"top_k": 2, "max_seeds": 2, "epochs": 2, "max_cost": None, **promotion}
-        spec = StudySpec.model_validate(
-            {
-                "name": name,
-                "dataset": "digits",
-                "search_space": {"depth": 1, "width": {"low": 16, "high": 48}, "activation": "relu", "shift_pixels": 0},
-                "subset": {"train": 400, "validation": 200, "epochs": 2},
-                "budget": {"n_trials": 8, "parallel": 1},
-                "pruner": {"kind": "none"},
-                "promotion": promoting if promotes else None,
-            }
-        )
-        with writing(self.engine) as connection:
-            studies.create_study(connection, spec, [], 1)
-        return self.claim()
-
-    def queue(self, study_id: int, **work: Any) -> RunningJob:
-        with writing(self.engine) as connection:
-            further_jobs.queue_job(connection, study_id, PromoteWork.model_validate(work))
-        return self.claim()
-
-    def claim(self) -> RunningJob:
-        lease = jobs.claim(self.engine, "runner", [])
-        assert lease is not None
-        with reading(self.engine) as connection:
-            study, job = studies.find_study_by_id(connection, lease.study_id), jobs.find_job(connection, lease.job_id)
-        assert study is not None
-        assert job is not None
-        assert study.created_at is not None
-        assert isinstance(study.spec, StudySpec)
-        return RunningJob(
-            engine=self.engine,
-            lease=lease,
-            name=study.name,
-            spec=study.spec,
-            ending=threading.Event(),
-            work=None if job.work is None else PromoteWork.model_validate(job.work),
-            dataset=describe("digits", self.datasets),
-            executor=self.executor,
-            models_dir=self.settings.models_dir,
-            created_at=study.created_at,
-        )
-
-    def verdict(self, job: RunningJob) -> Verdict:
-        with reading(self.engine) as connection:
-            found = verdicts.of_job(connection, job.lease.job_id)
-        assert found is not None
-        return found
-
-    def trained(self, job: RunningJob, stage: Stage) -> list[Run]:
-        with reading(self.engine) as connection:
-            return runs.load_runs(connection, job.study_id, job.lease.job_id, stage)
-
-    def openings(self, job: RunningJob) -> list[Opening]:
-        """Of these images, by the job's study."""
-        with reading(self.engine) as connection:
-            found = ledger.load_openings(connection, job.dataset.checksum)
-        return [opening for opening in found if opening.study_name == job.name]
-
-    def row(self, job: RunningJob) -> Job:
-        with reading(self.engine) as connection:
-            found = jobs.find_job(connection, job.lease.job_id)
-        assert found is not None
-        return found
+from tuner.store.runs import RunState
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """3,000 digits to train on, 600 to validate, 500 sealed."""
-    root = tmp_path_factory.mktemp("promotion")
-    images, labels = images_and_labels()
-    arrays = {"train_images": images[:3600], "train_labels": labels[:3600]}
-    tested = {"test_images": images[-TEST_IMAGES:], "test_labels": labels[-TEST_IMAGES:]}
-    install("digits", root / "datasets", {**arrays, **tested})
-    settings = Settings(data_dir=root)
-    engine, executor = open_database(settings.database_url), LocalExecutor(2)
-    migrate(engine)
-    yield House(engine, executor, root / "datasets", settings)
-    executor.close()
-    engine.dispose()
+    with open_house(tmp_path_factory.mktemp("promotion")) as house:
+        yield house
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ SPEC: dict[str, Any] = {
     "subset": {"train": 400, "validation": 200, "epochs": 3},
     "budget": {"n_trials": 14},
     "promotion": {"top_k": 1, "max_seeds": 2, "epochs": 1},
+    "ensemble": {"members": 2},
 }
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

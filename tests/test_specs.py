@@ -140,7 +140,8 @@ def test_the_size_of_a_space(space: dict[str, Any], size: int | None) -> None:
         ({"budget": {"n_trials": 0}}, ("budget", "n_trials"), "greater than or equal to 1"),
         ({"sampler": {"kind": "magic"}}, ("sampler", "kind"), "'tpe'"),
         ({"sampler": {"kind": "grid"}}, (), "continuous"),
-        ({"ensemble": {"members": 5}}, ("ensemble",), "None"),
+        ({"ensemble": {"members": 1}}, ("ensemble", "members"), "greater than or equal to 2"),
+        ({"ensemble": {"members": 5}, "promotion": None}, (), "whose winner it is made of, but got promotion=null"),
         (
             {"deterministic": True, "budget": {"timeout_seconds": 60}},
             (),

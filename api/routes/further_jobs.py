@@ -17,6 +17,7 @@ router = APIRouter(prefix="/v1/studies/{name}/jobs", tags=["jobs"])
 EXAMPLES: dict[str, Any] = {
     "search on": {"value": {"kind": "search", "n_trials": 100}},
     "promote anew": {"value": {"kind": "promote", "top_k": 5, "epochs": 20}},
+    "promote anew, with a bag and a student": {"value": {"kind": "ensemble", "ensemble": {"members": 3}}},
     "search on, when the job under way has ended": {"value": {"kind": "search", "n_trials": 200, "queue": True}},
 }
 
@@ -31,8 +32,8 @@ EXAMPLES: dict[str, Any] = {
 def post_job(
     name: StudyName, work: Annotated[Work, Body(openapi_examples=EXAMPLES)], response: Response, connection: Writing
 ) -> JobAnswer:
-    """`search` goes on, on the subset, to a new total of trials; `promote` promotes the best of all trials anew. The study's last
-    job must have ended, or `queue` be set."""
+    """`search` goes on, on the subset, to a new total of trials; `promote` promotes the best of all trials anew; `ensemble` also
+    makes a bag and a student of the winner. The study's last job must have ended, or `queue` be set."""
     study = find_study(connection, name)
     studies.own_spec(study)
     job_id = further_jobs.queue_job(connection, study.id, work)

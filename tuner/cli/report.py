@@ -27,6 +27,8 @@ def print_report(report: Report) -> None:
     if report.ensemble.single is not None:
         typer.echo()
         print_table(models_reported_table(report.ensemble))
+        if report.ensemble.words is not None:
+            typer.echo(f"Ensemble: {report.ensemble.words}.")
     if report.diagnosis is not None:
         typer.echo(f"\n{report.diagnosis.words}")
         print_table(findings_table(report.diagnosis.findings))

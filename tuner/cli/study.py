@@ -4,7 +4,7 @@ import webbrowser
 from itertools import islice
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -172,10 +172,15 @@ def promote(
     force_test: Annotated[
         bool, typer.Option("--force-test", help="Open the sealed test set again; every later verdict tells of it.")
     ] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="And make a bag and a student of the winner: the study's own, or of five."),
+    ] = False,
     queue: Queue = False,
 ) -> None:
     """Promote the best of all trials anew."""
-    work = PromoteWork(top_k=top_k, max_seeds=max_seeds, epochs=epochs, force_test=force_test, queue=queue)
+    kind: Literal["promote", "ensemble"] = "ensemble" if ensemble else "promote"
+    work = PromoteWork(kind=kind, top_k=top_k, max_seeds=max_seeds, epochs=epochs, force_test=force_test, queue=queue)
     with open_door() as client:
         job = client.queue_job(name, work)
     typer.echo(f"job {job.id} is {job.state}")

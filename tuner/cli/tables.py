@@ -135,12 +135,13 @@ def findings_table(findings: Mapping[FindingName, int]) -> Table:
 
 
 def models_reported_table(models: EnsembleTable) -> Table:
-    table = _table("model", ">sealed test", "95 %", ">parameters")
+    table = _table("model", ">sealed test", "95 %", ">parameters", ">ms an image")
     named = {"default": models.default, "tuned": models.single, "bag": models.bag, "student": models.student}
     for name, model in named.items():
         if model is not None:
             interval = NONE if model.test_interval is None else "{:.4f} to {:.4f}".format(*model.test_interval)
-            _add(table, name, share(model.test_accuracy), interval, f"{model.parameters:,}")
+            speed = NONE if model.milliseconds_per_image is None else f"{model.milliseconds_per_image:.3f}"
+            _add(table, name, share(model.test_accuracy), interval, f"{model.parameters:,}", speed)
     return table
 
 

@@ -252,6 +252,7 @@ class EnsembleTable(Answer):
     single: ReportedModel | None
     bag: ReportedModel | None
     student: ReportedModel | None
+    words: str | None
 
 
 class Reading(Answer):

@@ -11,6 +11,7 @@ from tuner.errors import LeaseLost, Unavailable
 from tuner.specs.job import PromoteWork
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.stages.challenge import challenge, expected_epochs
+from tuner.stages.ensemble import assemble
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed, JobInterrupted, LeasedJob
 from tuner.stages.outside import search_outside
@@ -63,8 +64,9 @@ def _promote(job: RunningJob, stop_reason: str) -> str:
         return stop_reason
     promotion = job.promotion
     promoted = promote(job, promotion)
+    assembled = assemble(job, promotion, promoted)
     job.enter("verdict")
-    tested = judge(job, promotion, promoted)
+    tested = judge(job, promotion, promoted, assembled)
     challenge(job)
     return stop_reason if tested else "test_set_sealed"
 

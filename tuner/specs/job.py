@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from tuner.specs.spec import Spec
-from tuner.specs.study import PromotionSpec
+from tuner.specs.study import EnsembleSpec, PromotionSpec
 
 
 def _ask_for_kind(schema: dict[str, Any]) -> None:
@@ -31,12 +31,16 @@ class SearchWork(_Work):
 
 
 class PromoteWork(_Work):
-    """Promote the best of all trials anew; a value left out is the study's own."""
+    """Promote the best of all trials anew; a value left out is the study's own. Of the kind `ensemble` it makes bag and student,
+    too: they stand on one frozen list with the net that they are made of, so they never come without a promotion."""
 
-    kind: Literal["promote"] = "promote"
+    kind: Literal["promote", "ensemble"] = "promote"
     top_k: int | None = Field(None, ge=1, le=50)
     max_seeds: int | None = Field(None, ge=1, le=50)
     epochs: int | None = Field(None, ge=1, le=1000)
+    ensemble: EnsembleSpec | None = Field(
+        None, description="null: the study's own; where it has none, of the kind `ensemble` five members and a student"
+    )
     force_test: bool = Field(
         False,
         description="open the sealed test set although the study has opened it for other models; every later verdict on these "
@@ -46,6 +50,9 @@ class PromoteWork(_Work):
     def promotion(self, studys_own: PromotionSpec | None) -> PromotionSpec:
         given = self.model_dump(include={"top_k", "max_seeds", "epochs"}, exclude_none=True)
         return (studys_own or PromotionSpec()).model_copy(update=given)
+
+    def ensemble_of(self, studys_own: EnsembleSpec | None) -> EnsembleSpec | None:
+        return self.ensemble or studys_own or (EnsembleSpec() if self.kind == "ensemble" else None)
 
 
 Work = Annotated[SearchWork | PromoteWork, Field(discriminator="kind")]

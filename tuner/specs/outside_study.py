@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from tuner.specs.outside_space import OutsideSpace
 from tuner.specs.spec import Spec
-from tuner.specs.study import CommonSpec, Direction, PromotionSpec, StudySpec, check_grid, check_sampler
+from tuner.specs.study import CommonSpec, Direction, EnsembleSpec, PromotionSpec, StudySpec, check_grid, check_sampler
 
 
 class OutsideObjective(Spec):
@@ -52,7 +52,7 @@ class OutsideStudySpec(CommonSpec):
         """Of each objective, the first one first."""
         return [objective.direction for objective in self.objectives]
 
-    def promoted_epochs(self, _promotion: PromotionSpec | None) -> int:
+    def promoted_epochs(self, _promotion: PromotionSpec | None, _ensemble: EnsembleSpec | None) -> int:
         """Nothing is promoted."""
         return 0
 

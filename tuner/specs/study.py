@@ -116,6 +116,31 @@ class PromotionSpec(Spec):
         return 4 * self.top_k
 
 
+ASKING = 0.2
+"""What an answer to a batch takes, where training on it takes one: `python -m benchmarks.distillation`."""
+
+
+class EnsembleSpec(Spec):
+    """Several nets that decide together, and one that learns what they say; `promotion` says how long each is trained."""
+
+    members: int = Field(
+        5, ge=2, le=20, description="nets of the winner's configuration, each trained on a bootstrap sample; a maximum"
+    )
+    student: bool = Field(True, description="train one net of the winner's configuration on what the bag says")
+    temperature: float = Field(1.0, ge=1, le=20, description="of teacher and student, in the student's loss")
+    soft_weight: float = Field(
+        0.5, gt=0, le=1, description="of the teacher in the student's loss; the rest: the labels"
+    )
+
+    def epochs(self, promotion: PromotionSpec) -> int:
+        """That are planned, of all training images."""
+        return (self.members + self.student) * promotion.epochs
+
+    def student_cost(self) -> float:
+        """Seconds, where a member takes one: every member is asked for every batch."""
+        return (1 + ASKING * self.members) * self.student
+
+
 class ConstraintsSpec(Spec):
     max_parameters: int | None = Field(
         None,
@@ -160,7 +185,11 @@ class StudySpec(CommonSpec):
     )
     subset: SubsetSpec = SubsetSpec()
     promotion: PromotionSpec | None = PromotionSpec()
-    ensemble: None = Field(None, description="not yet: only null is accepted")
+    ensemble: EnsembleSpec | None = Field(
+        None,
+        description="after the race: a bag of the winner's configuration, and a student of it; rung and race leave it a quarter "
+        "of the time limit, and it is cut down to what is left beside the verdict",
+    )
     constraints: ConstraintsSpec = ConstraintsSpec()
     deterministic: bool = Field(
         False,
@@ -231,6 +260,12 @@ class StudySpec(CommonSpec):
         return self
 
     @model_validator(mode="after")
+    def _check_ensemble(self) -> Self:
+        if self.ensemble is not None and self.promotion is None:
+            raise ValueError("ensemble needs promotion, whose winner it is made of, but got promotion=null")
+        return self
+
+    @model_validator(mode="after")
     def _check_warm_start(self) -> Self:
         if len(set(self.warm_start)) < len(self.warm_start):
             raise ValueError(f"warm_start must name each study once, but got {', '.join(self.warm_start)}")
@@ -263,13 +298,17 @@ class StudySpec(CommonSpec):
         """So many trials are asked for together; None: each by all that is known when it starts."""
         return (self.generation_size or GENERATION_SIZE) if self.deterministic else None
 
-    def promoted_epochs(self, promotion: PromotionSpec | None) -> int:
-        """The epochs that this promotion trains if it takes two seeds each: it may be fewer, or more."""
+    def promoted_epochs(self, promotion: PromotionSpec | None, ensemble: EnsembleSpec | None) -> int:
+        """The epochs that these train if each of the race takes two seeds: it may be fewer, or more."""
         if promotion is None:
             return 0
         again = min(promotion.rung_size(), self.budget.n_trials) + OPTIMISM_SEEDS
         full = (promotion.top_k + 3) * min(EXPECTED_SEEDS, promotion.max_seeds)
-        return again * self.subset.epochs + full * promotion.epochs
+        return (
+            again * self.subset.epochs
+            + full * promotion.epochs
+            + (0 if ensemble is None else ensemble.epochs(promotion))
+        )
 
 
 def check_sampler(sampler: SamplerSpec, objectives: int) -> None:

@@ -142,6 +142,34 @@ class StageCost(Spec):
     cpu_seconds: float
 
 
+class BagMember(Spec):
+    """A net of a bag."""
+
+    contender: str = Field(description="`member`, or the configuration that the race has trained")
+    hyperparameters: Hyperparameters
+    seed: int
+    bootstrap: bool = Field(description="whether it was trained on a bootstrap sample, drawn by its seed")
+    votes: int = Field(ge=1, description="how often it counts in the average")
+
+
+class Ensemble(Spec):
+    """The bag of nets and its student. The gains are on the sealed test set, of the delivered nets, and tell of other images, not
+    of other seeds."""
+
+    members_wanted: int
+    members_trained: int
+    selection: Literal["bag", "greedy", "none"] = Field(
+        description="bag: all members; greedy: a selection from race and bag that was better on validation"
+    )
+    members: tuple[BagMember, ...]
+    bag_gain: float | None = Field(None, description="of the bag over the single net; null: unknown")
+    bag_interval: Interval | None = None
+    student_gain: float | None = Field(None, description="of the student over the single net; null: unknown")
+    student_interval: Interval | None = None
+    student_behind_bag: float | None = Field(None, description="the bag's accuracy minus the student's")
+    words: str
+
+
 class Verdict(Spec):
     version: Literal[1] = 1
     tau: Tau
@@ -151,4 +179,5 @@ class Verdict(Spec):
     accuracy: Accuracy | None = Field(description="likewise")
     delivered: Delivered
     opening: OpeningTold | None = Field(description="likewise")
+    ensemble: Ensemble | None = Field(None, description="null where the study wants none")
     costs: tuple[StageCost, ...] = Field(description="of this job's runs, by stage")

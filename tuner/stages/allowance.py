@@ -11,6 +11,9 @@ from tuner.store import runs, trials
 
 Spent = Literal["cost", "time"]
 
+ENSEMBLE_SHARE = 0.25
+"""Of the job's time limit, which rung and race leave to an ensemble."""
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -36,16 +39,21 @@ class Allowance:
         return max([sum(batch) / self.slots, *batch])
 
 
-def allowance(job: RunningJob, promotion: PromotionSpec) -> Allowance:
-    """What is left for race and verdict. A deterministic study takes no measured time into account."""
+def allowance(job: RunningJob, promotion: PromotionSpec, after_race: bool = False) -> Allowance:
+    """What is left for race and verdict, or for ensemble and verdict `after_race`. A deterministic study takes no measured time
+    into account."""
     limit = job.spec.budget.timeout_seconds
     left = None
     if promotion.max_cost is not None and not job.spec.deterministic:
         searched = job.read(lambda connection: trials.load_trials(connection, job.study_id))
         search = sum(trial.user_attrs.get("seconds", 0.0) for trial in searched)
-        # The verdict's own runs are left out, or a restart among them would find less than there was at its beginning.
-        left = promotion.max_cost * search - sum(cost.seconds for cost in costs(job) if cost.stage != "verdict")
-    return Allowance(left, None if limit is None else limit - job.elapsed_seconds, job.slots)
+        # The verdict's own runs are left out, or a restart among them would find less than there was at its beginning; the
+        # ensemble is asked for by name, and is no part of what max_cost bounds.
+        left = promotion.max_cost * search - sum(
+            cost.seconds for cost in costs(job) if cost.stage not in ("verdict", "ensemble")
+        )
+    kept = 0.0 if limit is None or after_race or job.ensemble is None else ENSEMBLE_SHARE * limit
+    return Allowance(left, None if limit is None else limit - kept - job.elapsed_seconds, job.slots)
 
 
 def costs(job: RunningJob) -> list[runs.Cost]:

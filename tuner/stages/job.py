@@ -14,7 +14,7 @@ from tuner.data.splits import part_sizes
 from tuner.executors.protocol import EpochEnded, Event, Executor, Task
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.job import PromoteWork, SearchWork
-from tuner.specs.study import PromotionSpec, StudySpec
+from tuner.specs.study import EnsembleSpec, PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
 from tuner.store import curves, trials
 from tuner.store.events import Entry
@@ -48,6 +48,17 @@ class RunningJob(LeasedJob[StudySpec]):
         if self.work is None:
             return self.spec.promotion
         return None if isinstance(self.work, SearchWork) else self.work.promotion(self.spec.promotion)
+
+    @property
+    def ensemble(self) -> EnsembleSpec | None:
+        """What is made of this job's winner, if anything."""
+        return self.work.ensemble_of(self.spec.ensemble) if isinstance(self.work, PromoteWork) else self.spec.ensemble
+
+    @property
+    def ensemble_epochs(self) -> int:
+        """That are planned for the ensemble."""
+        ensemble, promotion = self.ensemble, self.promotion
+        return 0 if ensemble is None or promotion is None else ensemble.epochs(promotion)
 
     @property
     def forces_test(self) -> bool:

@@ -16,7 +16,7 @@ from tuner.store.jobs import Progress
 def searching(job: RunningJob, finished: int, epochs: int, seconds: float) -> Progress:
     """`finished` trials in all; `epochs` trained in `seconds` by this attempt."""
     n_trials = max(job.spec.budget.n_trials, finished)
-    promoted = job.spec.promoted_epochs(job.promotion) + job.challenge_epochs
+    promoted = job.spec.promoted_epochs(job.promotion, job.ensemble) + job.challenge_epochs
     eta = None
     if epochs and finished:
         per_image = seconds / (epochs * job.spec.subset.train)

@@ -39,7 +39,8 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     candidates = _candidates(job, ranked)
     meter = Meter(job, job.read(lambda connection: trials.count_trials(connection, job.study_id)))
     seeds, contenders = min(EXPECTED_SEEDS, promotion.max_seeds), min(promotion.top_k, len(candidates)) + 1
-    later = contenders * seeds * promotion.epochs + verdict_epochs(promotion) + job.challenge_epochs
+    afterwards = verdict_epochs(promotion) + job.ensemble_epochs + job.challenge_epochs
+    later = contenders * seeds * promotion.epochs + afterwards
     job.enter("rung")
     again = OPTIMISM_SEEDS * job.spec.subset.epochs
     climbed = climb(job, candidates, _affordable(job, promotion, candidates), meter, later + again)

@@ -28,7 +28,10 @@ StoppedBy = Literal["one left", "non-inferior", "max_seeds"] | Spent
 
 
 def full_plan(
-    job: RunningJob, promotion: PromotionSpec, stage: Literal["promotion", "verdict"], seeds: tuple[int, ...]
+    job: RunningJob,
+    promotion: PromotionSpec,
+    stage: Literal["promotion", "ensemble", "verdict"],
+    seeds: tuple[int, ...],
 ) -> Plan:
     """All training images, judged on the validation images that no search has seen."""
     validation = (0, job.dataset.train_count - job.train_count)
@@ -153,7 +156,7 @@ class _Racing:
 
     def _train(self, contenders: Sequence[Contender], seed: int) -> list[Run]:
         """The runs of this seed."""
-        later = verdict_epochs(self._promotion) + self._job.challenge_epochs
+        later = verdict_epochs(self._promotion) + self._job.ensemble_epochs + self._job.challenge_epochs
         if seed == self._seeds[0] and len(self._seeds) > 1:
             later += len(contenders) * self._promotion.epochs
         epochs = len(contenders) * self._promotion.epochs

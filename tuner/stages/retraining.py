@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from tuner.executors.protocol import (
     OutOfMemory,
     Stopped,
     Task,
+    Teacher,
     Trained,
 )
 from tuner.specs.epoch import EpochRecord
@@ -45,6 +46,10 @@ class Contender:
     hyperparameters: Hyperparameters
     epochs: int | None = None
     """None: the plan's."""
+    bootstrap: bool = False
+    """Whether each run is trained on a bootstrap sample, drawn by its seed."""
+    teacher: Teacher | None = None
+    """Whose name, as what else a run depends on, is part of the contender's, so that a restart finds only runs of the same."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +157,11 @@ class _Retraining:
             Task(
                 key=key,
                 hyperparameters=point,
-                data=self._plan.data,
+                data=replace(self._plan.data, bootstrap=entry.seed if entry.contender.bootstrap else None),
                 epochs=entry.epochs,
                 seed=entry.seed,
                 decay=self._plan.decay,
+                teacher=entry.contender.teacher,
                 keep_weights=self._plan.keep_weights,
                 checkpoint_seconds=CHECKPOINT_SECONDS,
                 checkpoint=checkpoint,

@@ -6,7 +6,7 @@ The race's own seeds have chosen the winner, so its nets flatter it; the test im
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,21 +15,23 @@ from sqlalchemy import Connection
 
 from tuner.data.sealed import Pixels, open_test_set
 from tuner.errors import TestSetSealed
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
-from tuner.specs.verdict import Delivered, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
+from tuner.specs.verdict import BagMember, Delivered, Ensemble, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
 from tuner.stages import race
 from tuner.stages.allowance import allowance, costs
-from tuner.stages.gain import untold, weigh, wilson
+from tuner.stages.ensemble import Assembled, Built
+from tuner.stages.gain import CONFIDENCE, untold, weigh, wilson
 from tuner.stages.job import RunningJob
 from tuner.stages.promotion import Promoted
 from tuner.stages.race import Raced, full_plan, stored_net
 from tuner.stages.retraining import Contender, retrain, stage_seeds
-from tuner.statistics.comparison import Correct
+from tuner.statistics.comparison import Correct, compare_nets
 from tuner.store import ledger, model_registry, runs, verdicts
 from tuner.store.clock import now
 from tuner.store.events import Entry
 from tuner.store.ledger import Opener, Opening
-from tuner.store.model_files import ModelConfig, StoredNet, read_weights, write_model
+from tuner.store.model_files import AnyNet, ModelConfig, StoredNet, read_weights, write_model
 from tuner.store.model_registry import Model, ModelMetrics
 from tuner.store.runs import Run, RunState
 
@@ -69,13 +71,16 @@ class _Final:
     finalists: tuple[_Finalist, ...]
     fresh: bool
     """Whether the seeds are not the race's."""
+    built: tuple[Built, ...] = ()
+    """The ensemble's models."""
 
     @property
     def winner(self) -> _Finalist:
         return self.finalists[0]
 
     def hashes(self) -> list[str]:
-        return sorted({net.sha256 for finalist in self.finalists for net in finalist.nets})
+        nets = {net.sha256 for finalist in self.finalists for net in finalist.nets}
+        return sorted(nets | {one.sha256 for one in self.built})
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,25 @@ class _Reading:
     correct: tuple[Correct, ...]
     milliseconds: tuple[float, ...]
     """Per image, of each finalist's delivered net."""
+    built: tuple[NDArray[np.bool_], ...] = ()
+    """Which images each of the ensemble's models has right (images,)."""
+    built_milliseconds: tuple[float, ...] = ()
 
 
-def judge(job: RunningJob, promotion: PromotionSpec, promoted: Promoted) -> bool:
-    """Keep the winner's and the default's models, scored on the test images, and record the verdict; whether they were scored.
+def judge(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, assembled: Assembled | None = None) -> bool:
+    """Keep the winner's, the default's and the ensemble's models, and record the verdict; answers whether the test set is open.
 
     The opening stands in the ledger before an image is read; a restart in between opens the same list again. A study whose test
     set was opened for other models before keeps these without a test accuracy, unless the job forces it.
     """
-    final = _final(job, promotion, promoted)
+    final = replace(_final(job, promotion, promoted), built=() if assembled is None else assembled.built)
     reading = _read(job, final)
     metrics = [_metrics(final, reading, k) for k in range(len(final.finalists))]
     models = [_keep(job, finalist, told) for finalist, told in zip(final.finalists, metrics, strict=True)]
     verdict = _verdict(job, promoted, final, reading, models[0])
+    if assembled is not None:
+        models += [_keep_built(job, one, _built_metrics(one, reading, k)) for k, one in enumerate(final.built)]
+        verdict = verdict.model_copy(update={"ensemble": _ensemble(assembled.told, final, reading)})
 
     def finish(connection: Connection) -> None:
         for model in models:
@@ -159,7 +170,7 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
     seconds = [raced.runs[contender.name][0].seconds or 0.0 for contender in contenders]
     study_id, job_id = job.study_id, job.lease.job_id
     begun = {run.seed for run in job.read(lambda c: runs.load_runs(c, study_id, job_id, "verdict"))}
-    left = allowance(job, promotion)
+    left = allowance(job, promotion, after_race=True)
     for count in range(promotion.max_seeds, len(begun), -1):
         spent = left.lacks(seconds * count)
         if spent is None or (spent == "cost" and count <= EXPECTED_SEEDS and left.in_time(seconds * count)):
@@ -187,24 +198,34 @@ def _read(job: RunningJob, final: _Final) -> _Reading | None:
     correct = tuple(_correct(finalist, images, labels, job.tick) for finalist in final.finalists)
     timed = images[:TIMED_IMAGES]
     delivered = [finalist.nets[finalist.delivered].stored for finalist in final.finalists]
-    return _Reading(tuple(openings), correct, tuple(net.milliseconds_per_image(timed) for net in delivered))
+    return _Reading(
+        tuple(openings),
+        correct,
+        tuple(net.milliseconds_per_image(timed) for net in delivered),
+        tuple(_right(one.net, images, labels, job.tick) for one in final.built),
+        tuple(one.net.milliseconds_per_image(timed) for one in final.built),
+    )
 
 
 def _correct(finalist: _Finalist, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> Correct:
-    rows: list[NDArray[np.bool_]] = []
-    for net in finalist.nets:
-        rows.append(net.stored.predict(images).argmax(axis=1) == labels)
-        tick()
-    return np.array(rows)
+    return np.array([_right(net.stored, images, labels, tick) for net in finalist.nets])
+
+
+def _right(net: AnyNet, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = net.predict(images).argmax(axis=1) == labels
+    tick()
+    return right
 
 
 def _scores(final: _Final, reading: _Reading) -> dict[str, dict[str, int]]:
     """By the models' hashes."""
-    return {
-        net.sha256: {"correct": int(right.sum()), "images": len(right)}
+    scored = [
+        (net.sha256, right)
         for finalist, correct in zip(final.finalists, reading.correct, strict=True)
         for net, right in zip(finalist.nets, correct, strict=True)
-    }
+    ]
+    scored += [(one.sha256, right) for one, right in zip(final.built, reading.built, strict=True)]
+    return {sha256: {"correct": int(right.sum()), "images": len(right)} for sha256, right in scored}
 
 
 def _metrics(final: _Final, reading: _Reading | None, k: int) -> ModelMetrics:
@@ -220,6 +241,42 @@ def _metrics(final: _Final, reading: _Reading | None, k: int) -> ModelMetrics:
         test_interval=told.interval,
         milliseconds_per_image=reading.milliseconds[k],
     )
+
+
+def _built_metrics(built: Built, reading: _Reading | None, k: int) -> ModelMetrics:
+    """Of the ensemble's model `k`."""
+    if reading is None:
+        return ModelMetrics(validation_accuracy=built.validation_accuracy)
+    told = wilson(reading.built[k])
+    return ModelMetrics(
+        validation_accuracy=built.validation_accuracy,
+        test_accuracy=told.value,
+        test_interval=told.interval,
+        milliseconds_per_image=reading.built_milliseconds[k],
+    )
+
+
+def _ensemble(told: Ensemble, final: _Final, reading: _Reading | None) -> Ensemble:
+    """What the test images have shown of bag and student, each against the delivered single net."""
+    if reading is None:
+        return told
+    winner = final.winner
+    single, size = reading.correct[0][winner.delivered], winner.nets[winner.delivered].run.parameters
+    right = {one.kind: row for one, row in zip(final.built, reading.built, strict=True)}
+    changes: dict[str, object] = {}
+    words = [told.words]
+    for one in final.built:
+        seen = compare_nets(right[one.kind], single)
+        low, high = interval = seen.interval(CONFIDENCE)
+        changes |= {f"{one.kind}_gain": seen.difference, f"{one.kind}_interval": interval}
+        span = f"{100 * seen.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+        times = f"{one.parameters / size:.1f} times its parameters"
+        words.append(f"the {one.kind} is apart from the single net by {span}, with {times}")
+    if len(right) == 2:
+        behind = float(right["bag"].mean() - right["student"].mean())
+        changes["student_behind_bag"] = behind
+        words.append(f"the student is {100 * behind:.2f} points behind its bag")
+    return told.model_copy(update={**changes, "words": "; ".join(words)})
 
 
 def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Reading | None, model: Model) -> Verdict:
@@ -268,35 +325,62 @@ def _opening(reading: _Reading) -> OpeningTold:
 
 def _keep(job: RunningJob, finalist: _Finalist, metrics: ModelMetrics) -> Model:
     """Write the delivered net's folder, the same one again after a restart; answers its row."""
-    net, dataset, promotion = finalist.nets[finalist.delivered], job.dataset, job.promotion
+    net = finalist.nets[finalist.delivered]
     run = net.run
+    built = _Kept(
+        finalist.kind, run.contender, run.hyperparameters, run.parameters, net.sha256, run.seed, run.best_epoch or 0
+    )
+    return _write(job, built, read_weights(job.models_dir / str(run.weights)), metrics)
+
+
+def _keep_built(job: RunningJob, built: Built, metrics: ModelMetrics) -> Model:
+    """The same for a model of the ensemble."""
+    contender, point, size = built.kind, built.hyperparameters, built.parameters
+    kept = _Kept(built.kind, contender, point, size, built.sha256, built.seed, built.best_epoch, built.members)
+    return _write(job, kept, built.weights, metrics)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    kind: str
+    contender: str
+    hyperparameters: Hyperparameters
+    parameters: int
+    sha256: str
+    seed: int
+    best_epoch: int
+    members: tuple[BagMember, ...] = ()
+
+
+def _write(job: RunningJob, kept: _Kept, weights: bytes, metrics: ModelMetrics) -> Model:
+    dataset, promotion = job.dataset, job.promotion
     model = Model(
-        id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {run.contender}".encode()).hexdigest()[:16],
+        id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {kept.contender}".encode()).hexdigest()[:16],
         study_id=job.study_id,
         job_id=job.lease.job_id,
         study=job.name,
-        kind=finalist.kind,
-        contender=run.contender,
-        hyperparameters=run.hyperparameters,
-        parameters=run.parameters,
+        kind=kept.kind,
+        contender=kept.contender,
+        hyperparameters=kept.hyperparameters,
+        parameters=kept.parameters,
         metrics=metrics,
-        sha256=net.sha256,
-        promoted=finalist.kind == "single",
+        sha256=kept.sha256,
+        promoted=kept.kind == "single",
         created_at=now(),
     )
     config = ModelConfig(
         study=job.name,
         kind=model.kind,
-        hyperparameters=run.hyperparameters,
+        hyperparameters=kept.hyperparameters,
         dataset=dataset.name,
         dataset_checksum=dataset.checksum,
         image_shape=dataset.image_shape,
         classes=dataset.classes,
         parameters=model.parameters,
-        seed=run.seed,
+        seed=kept.seed,
         epochs=promotion.epochs if promotion is not None else 0,
-        best_epoch=run.best_epoch or 0,
+        best_epoch=kept.best_epoch,
+        members=kept.members,
     )
-    weights = read_weights(job.models_dir / str(run.weights))
     job.outlast(lambda: write_model(job.models_dir / model.id, weights, config, metrics))
     return model

@@ -142,6 +142,10 @@ class _Simulation:
                 break
             seconds += self._dealt(round_)
             spent += sum(round_)
+        ensemble = self._spec.ensemble
+        if ensemble is not None:
+            member = self._full[racing[0]] * promotion.epochs + RUN_OVERHEAD
+            seconds += self._dealt([member] * ensemble.members) + member * ensemble.student_cost()
         return seconds + self._dealt([self._full[k] * promotion.epochs + RUN_OVERHEAD for k in verdict])
 
     def _too_dear(self, promotion: PromotionSpec, spent: float, searched: float) -> bool:

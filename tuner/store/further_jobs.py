@@ -37,7 +37,8 @@ def queue_job(connection: Connection, study_id: int, work: SearchWork | PromoteW
                 raise Conflict(f"only our own nets can be promoted, but {study.name!r} has an external objective")
             if not waits and not trials.best_trials(connection, study_id, study.minimize, 1):
                 raise Conflict(f"promotion needs a trial that is COMPLETE and not void, but {study.name!r} has none")
-            total = trials.count_trials(connection, study_id) + spec.promoted_epochs(work.promotion(spec.promotion))
+            promotion, ensemble = work.promotion(spec.promotion), work.ensemble_of(spec.ensemble)
+            total = trials.count_trials(connection, study_id) + spec.promoted_epochs(promotion, ensemble)
     return jobs.create_job(
         connection,
         study_id,
@@ -81,7 +82,7 @@ def edit_budget(connection: Connection, study: Study, budget: BudgetSpec) -> Non
     work = None if job.work is None else read_work.validate_python(job.work)
     values: dict[str, object] = {}
     if work is None:
-        values = {"progress_total": budget.n_trials + spec.promoted_epochs(spec.promotion)}
+        values = {"progress_total": budget.n_trials + spec.promoted_epochs(spec.promotion, spec.ensemble)}
     elif isinstance(work, SearchWork):
         work = work.model_copy(update={"n_trials": budget.n_trials})
         values = {"progress_total": budget.n_trials, "work": work.model_dump(mode="json")}

@@ -58,6 +58,7 @@ class JobKind(StrEnum):
     SEARCH = "search"
     """A study's first job does all that its spec asks for; a further one only searches on."""
     PROMOTE = "promote"
+    ENSEMBLE = "ensemble"
     EXTERNAL = "external"
     """Its trials are run by outside workers."""
 

@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from tuner import __version__
 from tuner.errors import DamagedData, Unavailable
 from tuner.nets import forward
+from tuner.nets.bagging import average, unpack
 from tuner.specs.hyperparameters import Activation, Hyperparameters
 from tuner.specs.spec import Spec
+from tuner.specs.verdict import BagMember
 from tuner.store.model_registry import ModelMetrics
 
 WEIGHTS = "weights.safetensors"
@@ -39,6 +41,8 @@ class ModelConfig(Spec):
     seed: int
     epochs: int
     best_epoch: int
+    members: tuple[BagMember, ...] = ()
+    """Of a bag; the tensors of member k have names that begin with `member.k.`."""
     tuner_version: str = __version__
 
 
@@ -63,12 +67,56 @@ class StoredNet:
 
     def milliseconds_per_image(self, images: NDArray[np.uint8]) -> float:
         """The median time of one image at a time."""
-        times = []
-        for image in images:
-            began = time.perf_counter()
-            self.predict(image[np.newaxis])
-            times.append(time.perf_counter() - began)
-        return round(float(np.median(times)) * 1000, 4)
+        return _milliseconds_per_image(self, images)
+
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class StoredBag:
+    """Several nets, whose probabilities are averaged, each as often as it has votes."""
+
+    members: tuple[StoredNet, ...]
+    votes: tuple[int, ...]
+
+    @classmethod
+    def from_bytes(cls, weights: bytes, members: tuple[BagMember, ...]) -> Self:
+        """Raises DamagedData where `weights` is no safetensors file of these members."""
+        packed = unpack(weights, len(members))
+        nets = [StoredNet(own, member.hyperparameters.activation) for own, member in zip(packed, members, strict=True)]
+        return cls(tuple(nets), tuple(member.votes for member in members))
+
+    def predict(self, images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        """Class probabilities (N, classes) of raw images (N, …), pixels 0 to 255."""
+        said = [net.predict(images) for net in self.members]
+        return average([one for one, votes in zip(said, self.votes, strict=True) for _ in range(votes)])
+
+    def milliseconds_per_image(self, images: NDArray[np.uint8]) -> float:
+        """The median time of one image at a time, its members one after another."""
+        return _milliseconds_per_image(self, images)
+
+    def bytes(self) -> int:
+        return sum(net.bytes() for net in self.members)
+
+
+AnyNet = StoredNet | StoredBag
+
+
+def load_net(weights: bytes, config: ModelConfig) -> AnyNet:
+    """Raises DamagedData where `weights` are not those of `config`."""
+    if config.members:
+        return StoredBag.from_bytes(weights, config.members)
+    return StoredNet.from_bytes(weights, config.hyperparameters.activation)
+
+
+def _milliseconds_per_image(net: AnyNet, images: NDArray[np.uint8]) -> float:
+    times = []
+    for image in images:
+        began = time.perf_counter()
+        net.predict(image[np.newaxis])
+        times.append(time.perf_counter() - began)
+    return round(float(np.median(times)) * 1000, 4)
 
 
 def write_weights(folder: Path, weights: bytes) -> None:
@@ -138,16 +186,26 @@ def _card(config: ModelConfig, metrics: ModelMetrics) -> str:
     if metrics.test_accuracy is not None and metrics.test_interval is not None:
         low, high = metrics.test_interval
         tested = f"* sealed test set, read once: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})\n"
+    holds = "each layer's weight and bias, and the mean and deviation that normalise raw pixels (0 to 255)"
+    layers = f"`weights.safetensors` holds {holds}."
+    what, how = (
+        "A net",
+        f"trained {config.epochs} epochs with seed {config.seed}; the weights are those of epoch {config.best_epoch}",
+    )
+    if config.members:
+        what = f"A bag of {len(config.members)} nets, whose probabilities are averaged, together"
+        how = "its nets, their seeds and votes are `members` of `config.json`; the table has the winner's configuration"
+        layers += "\nThe tensors of net k, from 0 on, have names that begin with `member.k.`."
     return f"""# {config.study}: {config.kind}
 
-A net of {config.parameters:,} parameters for {config.classes} classes of {config.dataset} images, {shape} pixels.
+{what} of {config.parameters:,} parameters for {config.classes} classes of {config.dataset} images, {shape} pixels.
 
 * validation accuracy: {metrics.validation_accuracy:.4f} (this is what chose it, so it flatters)
-{tested}* trained {config.epochs} epochs with seed {config.seed}; the weights are those of epoch {config.best_epoch}
+{tested}* {how}
 
 | hyperparameter | value |
 |---|---|
 {table}
 
-`weights.safetensors` holds each layer's weight and bias, and the mean and deviation that normalise raw pixels (0 to 255).
+{layers}
 """

@@ -1,7 +1,8 @@
 """The disk that models take: what nothing needs any more goes, and above a limit the oldest of what is not needed most.
 
 Below the models' folder lie, for each model, a folder by its id; for a training run the folder `run-<id>` with its weights, and
-while it is trained the file `run-<id>.checkpoint`. Names that begin with a dot, and checkpoints that end on a process's number,
+while it is trained the file `run-<id>.checkpoint`; while a job's student is trained, its teacher's weights in the
+folder `teacher-<job>`. Names that begin with a dot, and checkpoints that end on a process's number,
 were left by one that died while it wrote.
 """
 
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 STRAY_AFTER = timedelta(days=1)
 """Files are written before their rows; what still has none after so long has lost its writer."""
 
-_OURS = re.compile(r"[0-9a-f]{16}|run-\d+(\.checkpoint|\.\d+)?|\.(run-\d+|[0-9a-f]{16})-\d+")
+_OURS = re.compile(r"[0-9a-f]{16}|teacher-\d+|run-\d+(\.checkpoint|\.\d+)?|\.((run|teacher)-\d+|[0-9a-f]{16})-\d+")
 
 GIGABYTE = 10**9
 
@@ -71,7 +72,8 @@ def _needed(connection: Connection, over: ColumnElement[bool]) -> set[str]:
     weights = connection.execute(select(runs.c.weights).where(runs.c.weights.is_not(None))).scalars()
     kept = connection.execute(select(models.c.id).where(models.c.files_removed_at.is_(None))).scalars()
     unfinished = {f"run-{run_id}" for run_id in under_way} | {f"run-{run_id}.checkpoint" for run_id in begun}
-    return unfinished.union(weights, kept)
+    at_work = connection.execute(select(jobs.c.id).where(jobs.c.state.in_(UNFINISHED))).scalars()
+    return unfinished.union(weights, kept, (f"teacher-{job_id}" for job_id in at_work))
 
 
 def _shrink(engine: Engine, models_dir: Path, now: datetime, limit: int) -> Iterator[None]:

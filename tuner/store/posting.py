@@ -43,7 +43,7 @@ def post_study(
     if isinstance(spec, StudySpec):
         warm, said = warm_starts.gather(connection, spec, fitted.dataset_checksum)
         notes += said
-    total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion)
+    total = spec.budget.n_trials + spec.promoted_epochs(spec.promotion, spec.ensemble)
     job_id = studies.create_study(connection, spec, notes, total, after_job_id, fitted.dataset_checksum)
     study = studies.find_study(connection, spec.name)
     assert study is not None

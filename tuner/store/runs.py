@@ -18,13 +18,14 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-Stage = Literal["baseline", "optimism", "rung", "promotion", "verdict", "challenge"]
+Stage = Literal["baseline", "optimism", "rung", "promotion", "ensemble", "verdict", "challenge"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """`contender` is `default`, or `trial-<number>` of the search; in a challenge `champion` or `challenger`. `weights` names the
-    run's folder among the models."""
+    """`contender` is `default`, or `trial-<number>` of the search; in a challenge `champion` or `challenger`; in an ensemble
+    `member`, whose seed draws its bootstrap sample too, or `student-<start of its teacher's SHA-256>`. `weights` names the run's
+    folder among the models."""
 
     id: int
     stage: Stage

@@ -1,0 +1,211 @@
+"""A bag of the race's winner and its student, from training to prediction: real nets on real digits."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import connect, wait_until
+from tests.digits import images_and_labels
+from tests.house import TEST_IMAGES, House, open_house
+from tuner.nets.bagging import average, select
+from tuner.runner.coordinator import coordinate
+from tuner.specs.verdict import BagMember, Ensemble
+from tuner.stages.ensemble import assemble
+from tuner.stages.job import RunningJob
+from tuner.stages.promotion import promote
+from tuner.stages.search import search
+from tuner.store import model_registry
+from tuner.store.database import reading
+from tuner.store.jobs import JobState
+from tuner.store.model_files import StoredNet, read_weights
+from tuner.store.model_registry import Model
+from tuner.store.runs import Run
+
+WANTED = {"members": 3, "student": True}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with open_house(tmp_path_factory.mktemp("ensemble")) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def whole(house: House) -> RunningJob:
+    """The job of a study with an ensemble that has come to its end."""
+    job = house.post("whole", ensemble=WANTED)
+    coordinate(job)
+    row = house.row(job)
+    assert (row.state, row.stop_reason, row.error) == (JobState.SUCCEEDED, "n_trials", None)
+    return job
+
+
+def told(house: House, job: RunningJob) -> Ensemble:
+    found = house.verdict(job).ensemble
+    assert found is not None
+    return found
+
+
+def kept(house: House, job: RunningJob) -> dict[str, Model]:
+    """The job's models by their kinds."""
+    with reading(house.engine) as connection:
+        found = model_registry.list_models(connection, None, 100, job.study_id)
+    return {model.kind: model for model in found if model.job_id == job.lease.job_id}
+
+
+def net_of(house: House, job: RunningJob, member: BagMember) -> StoredNet:
+    """As it was trained in bag or race."""
+    runs = [*house.trained(job, "ensemble"), *house.trained(job, "promotion")]
+    [run] = [run for run in runs if (run.contender, run.seed) == (member.contender, member.seed)]
+    return weights_of(job, run)
+
+
+def weights_of(job: RunningJob, run: Run) -> StoredNet:
+    return StoredNet.from_bytes(read_weights(job.models_dir / str(run.weights)), run.hyperparameters.activation)
+
+
+def test_the_bag_says_what_its_members_say_on_average(house: House, whole: RunningJob) -> None:
+    """On the sealed images it has right what the average of its members' probabilities has; it has as many parameters as they."""
+    members, [opening] = told(house, whole).members, house.openings(whole)
+    images, labels = (all_of[-TEST_IMAGES:] for all_of in images_and_labels())
+    nets = [net_of(house, whole, member) for member in members for _ in range(member.votes)]
+    right = int((average([net.predict(images) for net in nets]).argmax(1) == labels).sum())
+    bag = kept(house, whole)["bag"]
+    assert opening.reading is not None
+    assert opening.reading[bag.sha256] == {"correct": right, "images": TEST_IMAGES}
+    assert bag.metrics.test_accuracy == pytest.approx(right / TEST_IMAGES)
+    sizes = {
+        run.contender: run.parameters for stage in ("ensemble", "promotion") for run in house.trained(whole, stage)
+    }
+    assert bag.parameters == sum(sizes[member.contender] for member in members)
+
+
+def test_members_have_fresh_seeds_and_bootstrap_samples(house: House, whole: RunningJob) -> None:
+    """As many as wanted, of the winner's configuration, each with a seed that race and verdict have not used."""
+    trained = house.trained(whole, "ensemble")
+    members = [run for run in trained if run.contender == "member"]
+    winner = kept(house, whole)["single"]
+    assert len({run.seed for run in members}) == 3 == told(house, whole).members_trained
+    assert {run.hyperparameters for run in trained} == {winner.hyperparameters}
+    used = {run.seed for stage in ("promotion", "verdict") for run in house.trained(whole, stage)}
+    assert used.isdisjoint(run.seed for run in trained)
+    for member in told(house, whole).members:
+        assert member.bootstrap == (member.contender == "member")
+
+
+def test_the_student_has_the_winners_size_and_is_weighed_against_net_and_bag(house: House, whole: RunningJob) -> None:
+    """All gains are differences of what the one opening's reading has right."""
+    models, ensemble, [opening] = kept(house, whole), told(house, whole), house.openings(whole)
+    assert set(models) == {"single", "default", "bag", "student"}
+    assert models["student"].parameters == models["single"].parameters
+    assert opening.reading is not None
+    share = {kind: opening.reading[model.sha256]["correct"] / TEST_IMAGES for kind, model in models.items()}
+    assert ensemble.bag_gain == pytest.approx(share["bag"] - share["single"])
+    assert ensemble.student_gain == pytest.approx(share["student"] - share["single"])
+    assert ensemble.student_behind_bag == pytest.approx(share["bag"] - share["student"])
+    for gain, interval in (
+        (ensemble.bag_gain, ensemble.bag_interval),
+        (ensemble.student_gain, ensemble.student_interval),
+    ):
+        assert gain is not None
+        assert interval is not None
+        assert interval[0] <= gain <= interval[1]
+
+
+def test_its_runs_are_counted_and_nothing_of_the_teacher_is_left(house: House, whole: RunningJob) -> None:
+    """All epochs that were trained count as done, and none is left; the teacher's words are gone from the disk."""
+    costs = {cost.stage: cost.runs for cost in house.verdict(whole).costs}
+    assert list(costs) == ["rung", "optimism", "promotion", "ensemble", "verdict"]
+    assert costs["ensemble"] == 4
+    row = house.row(whole)
+    assert row.progress_done == row.progress_total == 8 + 2 * sum(costs.values())
+    assert not list(whole.models_dir.glob("teacher-*"))
+
+
+def test_an_interrupted_ensemble_comes_to_the_same_end(house: House, whole: RunningJob) -> None:
+    """A job that its runner gives back while members are trained finds what one left alone finds."""
+    job = house.post("disturbed", ensemble=WANTED)
+    thread = threading.Thread(target=coordinate, args=(job,))
+    thread.start()
+    wait_until(lambda: bool(house.trained(job, "ensemble")), "a member is trained")
+    job.ending.set()
+    thread.join(60)
+    assert house.row(job).state == JobState.QUEUED
+    again = house.claim()
+    coordinate(again)
+    assert told(house, again) == told(house, whole)
+    assert len(house.openings(again)) == 1
+
+
+def test_without_time_it_is_left_out_and_told(house: House) -> None:
+    """A job whose time limit is over after the race trains neither members nor student."""
+    job = house.post("hurried", ensemble=WANTED)
+    promotion = job.promotion
+    assert promotion is not None
+    search(job)
+    promoted = promote(job, promotion)
+    budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
+    job.spec = job.spec.model_copy(update={"budget": budget})
+    assembled = assemble(job, promotion, promoted)
+    assert assembled is not None
+    assert (assembled.told.members_trained, assembled.told.members_wanted) == (0, 3)
+    assert "no time" in assembled.told.words
+    assert house.trained(job, "ensemble") == []
+    assert [built.kind for built in assembled.built] in ([], ["bag"])  # the race's nets cost nothing more
+
+
+def test_a_closed_test_set_leaves_it_unscored(house: House, whole: RunningJob) -> None:
+    """A job of the kind `ensemble` on a study that has opened the test set keeps a bag and a student of other nets without a test
+    accuracy; forced, it scores them, and says so."""
+    closed = house.queue(whole.study_id, kind="ensemble", epochs=1, ensemble={"members": 2, "student": True})
+    coordinate(closed)
+    assert house.row(closed).stop_reason == "test_set_sealed"
+    assert (told(house, closed).bag_gain, told(house, closed).student_gain) == (None, None)
+    assert kept(house, closed)["bag"].metrics.test_accuracy is None
+    forced = house.queue(
+        whole.study_id, kind="ensemble", epochs=1, ensemble={"members": 2, "student": True}, force_test=True
+    )
+    coordinate(forced)
+    assert house.row(forced).stop_reason == "promoted"
+    assert told(house, forced).bag_gain is not None
+
+
+def test_a_bag_predicts_over_rest_and_comes_whole(house: House, whole: RunningJob) -> None:
+    """`predict` answers the average of the members' probabilities; the download's card and configuration name its members."""
+    bag = kept(house, whole)["bag"]
+    images = images_and_labels()[0][-3:]
+    members = told(house, whole).members
+    nets = [net_of(house, whole, member) for member in members for _ in range(member.votes)]
+    with connect(house.settings) as api:
+        answer = api.post(f"/v1/models/{bag.id}/predict", json={"images": images.tolist()}).raise_for_status().json()
+        packed = api.get(f"/v1/models/{bag.id}/download").raise_for_status()
+    assert np.allclose(answer["probabilities"], average([net.predict(images) for net in nets]), atol=1e-6)
+    assert packed.headers["Content-Disposition"].endswith('"whole-bag.zip"')
+    folder = whole.models_dir / bag.id
+    assert hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() == bag.sha256
+    config = json.loads((folder / "config.json").read_text())
+    assert [member["seed"] for member in config["members"]] == [member.seed for member in members]
+    assert f"A bag of {len(members)} nets" in (folder / "README.md").read_text()
+
+
+SURE, UNSURE = [0.9, 0.1], [0.6, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("said", "most", "chosen"),
+    [
+        ([[SURE, SURE], [SURE[::-1], SURE[::-1]]], 5, [0]),  # more of the best brings nothing
+        ([[SURE, SURE[::-1]], [SURE, SURE], [UNSURE[::-1], SURE]], 5, [1]),
+        ([[SURE, SURE, SURE[::-1]], [UNSURE[::-1], UNSURE, SURE]], 2, [1, 0]),  # two that make up for each other
+        ([[SURE, SURE, SURE[::-1]], [UNSURE[::-1], UNSURE, SURE]], 1, [1]),
+    ],
+)
+def test_a_selection_takes_what_makes_the_average_better(said: Any, most: int, chosen: list[int]) -> None:
+    """Of images of class 0, with replacement, as long as it gets better."""
+    members = [np.array(rows) for rows in said]
+    assert select(members, np.zeros(len(said[0]), np.int64), most) == chosen
