@@ -86,6 +86,8 @@ def test_the_numbers_are_those_of_the_study(api: httpx.Client, report: dict[str,
     assert report["cost"]["cpu_seconds"] == pytest.approx(
         sum(s["cpu_seconds"] for s in report["cost"]["stages"]), abs=0.01
     )
+    for kind in ("bag", "student"):
+        assert report["ensemble"][kind]["test_accuracy"] == models[kind]["metrics"]["test_accuracy"]
     assert report["test_ledger"]["opened"] == len(report["test_ledger"]["readings"]) == 1
     assert report["reproduce"]["spec"] == status["spec"]
     assert report["reproduce"]["versions"]["torch"]
@@ -117,8 +119,11 @@ def test_the_page_needs_nothing_else(api: httpx.Client) -> None:
     assert "url(" not in answer.text
     assert "@import" not in answer.text
     assert outline.tags.count("svg") >= 3
-    for words in (api.get("/v1/studies/told/report").json()["headline"], "What to search next", "How to reproduce it"):
+    told = api.get("/v1/studies/told/report").json()
+    for words in (told["headline"], told["ensemble"]["words"], "What to search next", "How to reproduce it"):
         assert words in answer.text
+    drawn = {value for _, name, value in outline.attributes if name == "aria-label"}
+    assert any(label.startswith("Accuracy on the sealed test set") for label in drawn)
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def _ensemble(told: Ensemble, final: _Final, reading: _Reading | None) -> Ensemb
         changes |= {f"{one.kind}_gain": seen.difference, f"{one.kind}_interval": interval}
         span = f"{100 * seen.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
         times = f"{one.parameters / size:.1f} times its parameters"
-        words.append(f"the {one.kind} is apart from the single net by {span}, with {times}")
+        words.append(f"against the single net the {one.kind} has {span} and {times}")
     if len(right) == 2:
         behind = float(right["bag"].mean() - right["student"].mean())
         changes["student_behind_bag"] = behind
