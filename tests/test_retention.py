@@ -42,7 +42,7 @@ from tuner.store.champions import Contest, Ruling
 from tuner.store.clock import now
 from tuner.store.database import open_database, reading, writing
 from tuner.store.events import Entry
-from tuner.store.jobs import JobKind, JobState, Lease
+from tuner.store.jobs import UNFINISHED, JobKind, JobState, Lease
 from tuner.store.purge import purge_study
 from tuner.store.retention import keep_house
 from tuner.store.schedule_runs import Outcome, ScheduleRun
@@ -395,13 +395,17 @@ def test_a_runs_files_stay_as_long_as_its_job_can_need_them(
     models_dir: Path,
     tmp_path: Path,
 ) -> None:
-    """A job that is not over keeps them, one that has failed for a retry until its log goes; the model stays in any case. What
-    was half written by a process that died goes, and what is not ours stays."""
+    """A job that is not over keeps them, one that has failed for a retry until its log goes; the model stays in any case. A
+    student's teacher goes with the job. What was half written by a process that died goes, and what is not ours stays."""
     stored = Stored(sqlite, models_dir, "a", promoted=False)
     stored.ends_as(state, run_state)
     halves = [models_dir / name for name in (f".run-{stored.run_id}-77", f"run-{stored.run_id}.77", f".{'a' * 16}-77")]
-    orphan, foreign = models_dir / ("b" * 16), models_dir / "notes.txt"
-    for path in (*halves, orphan, foreign):
+    orphan, foreign, teacher = (
+        models_dir / ("b" * 16),
+        models_dir / "notes.txt",
+        models_dir / f"teacher-{stored.job_id}",
+    )
+    for path in (*halves, orphan, foreign, teacher):
         path.write_bytes(b"")
     for _ in keep_house(sqlite, Settings(data_dir=tmp_path / "data"), TODAY):
         pass
@@ -410,6 +414,7 @@ def test_a_runs_files_stay_as_long_as_its_job_can_need_them(
         pass
     assert (stored.weights.exists(), stored.checkpoint.exists()) == (weights, checkpoint)
     assert [path for path in (*halves, orphan) if path.exists()] == []
+    assert teacher.exists() == (state in UNFINISHED)
     assert stored.model.exists()
     assert foreign.exists()
     with reading(sqlite) as connection:
