@@ -14,7 +14,7 @@ from tuner.data.catalogue import describe
 from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
 from tuner.settings import Settings
-from tuner.specs.job import PromoteWork
+from tuner.specs.job import PromoteWork, read_work
 from tuner.specs.study import StudySpec
 from tuner.specs.verdict import Verdict
 from tuner.stages.job import RunningJob
@@ -25,6 +25,30 @@ from tuner.store.ledger import Opening
 from tuner.store.runs import Run, Stage
 
 TEST_IMAGES = 500
+
+
+def claim_job(engine: Engine, executor: LocalExecutor, datasets: Path, models_dir: Path) -> RunningJob:
+    """The next job in the queue, in a runner's hands."""
+    lease = jobs.claim(engine, "runner", [])
+    assert lease is not None
+    with reading(engine) as connection:
+        study, job = studies.find_study_by_id(connection, lease.study_id), jobs.find_job(connection, lease.job_id)
+    assert study is not None
+    assert job is not None
+    assert study.created_at is not None
+    assert isinstance(study.spec, StudySpec)
+    return RunningJob(
+        engine=engine,
+        lease=lease,
+        name=study.name,
+        spec=study.spec,
+        ending=threading.Event(),
+        work=None if job.work is None else read_work.validate_python(job.work),
+        dataset=describe(study.spec.dataset, datasets),
+        executor=executor,
+        models_dir=models_dir,
+        created_at=study.created_at,
+    )
 
 
 @dataclass
@@ -61,26 +85,7 @@ class House:
         return self.claim()
 
     def claim(self) -> RunningJob:
-        lease = jobs.claim(self.engine, "runner", [])
-        assert lease is not None
-        with reading(self.engine) as connection:
-            study, job = studies.find_study_by_id(connection, lease.study_id), jobs.find_job(connection, lease.job_id)
-        assert study is not None
-        assert job is not None
-        assert study.created_at is not None
-        assert isinstance(study.spec, StudySpec)
-        return RunningJob(
-            engine=self.engine,
-            lease=lease,
-            name=study.name,
-            spec=study.spec,
-            ending=threading.Event(),
-            work=None if job.work is None else PromoteWork.model_validate(job.work),
-            dataset=describe("digits", self.datasets),
-            executor=self.executor,
-            models_dir=self.settings.models_dir,
-            created_at=study.created_at,
-        )
+        return claim_job(self.engine, self.executor, self.datasets, self.settings.models_dir)
 
     def verdict(self, job: RunningJob) -> Verdict:
         with reading(self.engine) as connection:

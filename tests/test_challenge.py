@@ -15,8 +15,8 @@ from sqlalchemy import Engine, select
 
 from tests.conftest import connect, running, wait_until
 from tests.digits import images_and_labels
+from tests.house import claim_job
 from tuner.cli import main
-from tuner.data.catalogue import describe
 from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import DataSlice
@@ -28,7 +28,7 @@ from tuner.stages.challenge import challenge, weigh
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobInterrupted
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
-from tuner.store import champions, events, firing, jobs, model_registry, posting, runs, schedules, studies
+from tuner.store import champions, events, firing, jobs, model_registry, posting, runs, schedules
 from tuner.store.champions import Champion, Contest, Decision, Reign, Ruling
 from tuner.store.clock import now
 from tuner.store.database import reading, writing
@@ -105,24 +105,7 @@ class House:
         return self.claim()
 
     def claim(self) -> RunningJob:
-        lease = jobs.claim(self.engine, "runner", [])
-        assert lease is not None
-        with reading(self.engine) as connection:
-            study = studies.find_study_by_id(connection, lease.study_id)
-        assert study is not None
-        assert study.created_at is not None
-        assert isinstance(study.spec, StudySpec)
-        return RunningJob(
-            engine=self.engine,
-            lease=lease,
-            name=study.name,
-            spec=study.spec,
-            ending=threading.Event(),
-            dataset=describe(study.spec.dataset, self.datasets),
-            executor=self.executor,
-            models_dir=self.settings.models_dir,
-            created_at=study.created_at,
-        )
+        return claim_job(self.engine, self.executor, self.datasets, self.settings.models_dir)
 
     def promote(self, job: RunningJob, point: Hyperparameters, epochs: int = 2) -> str:
         """The id of the model that the job has brought; its weights play no part."""
