@@ -23,7 +23,8 @@ def find_pg_ctl() -> Path | None:
 
 @contextmanager
 def postgres_server(pg_ctl: Path, *, durable: bool) -> Iterator[str]:
-    """The server's URL, with the superuser `tuner`. Only a durable one waits at each commit until the disk has it."""
+    """The server's URL, with the superuser `tuner`. Only a durable one waits at each commit until the disk has it, and has
+    autovacuum: its transactions would fall between those that a test counts."""
     # Not below pytest's own folder, which only this user may enter.
     home, port = Path(tempfile.mkdtemp(prefix="tuner-postgres-")), free_port()
     # PostgreSQL refuses to run as root; its package has made a user for it.
@@ -37,7 +38,7 @@ def postgres_server(pg_ctl: Path, *, durable: bool) -> Iterator[str]:
     run(str(pg_ctl.with_name("initdb")), "-D", f"{home}/data", "-U", "tuner", "--auth=trust", "--no-sync", "-E", "UTF8")
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories="
     if not durable:
-        options += " -c fsync=off"
+        options += " -c fsync=off -c autovacuum=off"
     try:
         run(str(pg_ctl), "-D", f"{home}/data", "-l", f"{home}/log", "-o", options, "-w", "start")
         try:

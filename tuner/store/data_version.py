@@ -32,7 +32,8 @@ class DataVersion:
                 self._connection = None
 
     def _snapshot(self) -> str:
-        """Which transactions PostgreSQL shows: one that writes has a number, and changes this list when it is committed."""
+        """Which transactions PostgreSQL shows: one that writes has a number, and changes this list when it is committed.
+        So do those of the server's other databases and of autovacuum, after which the same is read once more."""
         with reading(self._engine) as connection:
             return str(connection.execute(text("SELECT pg_current_snapshot()::text")).scalar_one())
 
