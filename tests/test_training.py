@@ -147,6 +147,15 @@ def test_best_epochs_weights_are_returned() -> None:
     assert accuracy(result.net, images[-100:], labels[-100:]) == pytest.approx(max(accuracies))
 
 
+def test_the_last_epochs_weights_are_returned_where_they_are_asked_for() -> None:
+    """Of a run that gets worse, too."""
+    result = train(OVERSHOOTING, digits(300, 100), classes=CLASSES, epochs=12, seed=1, last=True)
+    last = result.records[-1].validation_accuracy
+    assert last < result.records[result.best_epoch - 1].validation_accuracy
+    images, labels = images_and_labels()
+    assert accuracy(result.net, images[-100:], labels[-100:]) == pytest.approx(last)
+
+
 def test_of_several_best_epochs_the_last_counts() -> None:
     """On ten validation images accuracies are often equal; then the longer-trained net is returned."""
     result = train(Hyperparameters(width=32), digits(300, 10), classes=CLASSES, epochs=10, seed=0)

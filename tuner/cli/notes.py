@@ -93,11 +93,13 @@ def _run(settings: Settings, only: Sequence[str], *, quick: bool) -> list[NotesR
 
 
 def _print_markdown(rows: Sequence[NotesRow]) -> None:
-    typer.echo("| experiment | arm | notes | ours | ± | seeds | on training images | images | read on | otherwise |")
-    typer.echo("|---|---|---|---|---|---|---|---|---|---|")
+    typer.echo(
+        "| experiment | arm | notes | ours | ± | seeds | on training images | images | epochs | read on | otherwise |"
+    )
+    typer.echo("|---|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         spread = "–" if row.deviation is None else f"{row.deviation:.4f}"
         fit = "–" if row.train_accuracy is None else f"{row.train_accuracy:.4f}"
         read = f"{row.images_count:,} {row.images}"
         cells = (row.experiment, row.arm, row.notes, f"{row.accuracy:.4f}", spread, str(row.seeds), fit)
-        typer.echo("| " + " | ".join([*cells, f"{row.train:,}", read, row.otherwise]) + " |")
+        typer.echo("| " + " | ".join([*cells, f"{row.train:,}", f"{row.epochs:.0f}", read, row.otherwise]) + " |")

@@ -55,10 +55,12 @@ class Task:
     decay: bool = False
     """Whether the learning rate warms up and then decays to zero over the epochs."""
     patience: int | None = None
+    last: bool = False
+    """Whether the net is the one of the last epoch, and not of the best."""
     timeout_seconds: float | None = None
     teacher: Teacher | None = None
     keep_weights: bool = False
-    """Whether the outcome carries the weights of the best epoch."""
+    """Whether the outcome carries the net's weights."""
     checkpoint_seconds: float | None = None
     """Epochs carry a checkpoint, at most one in so many seconds."""
     checkpoint: bytes | None = None

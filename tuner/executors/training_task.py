@@ -47,6 +47,7 @@ def _train(
             seed=task.seed,
             decay=task.decay,
             patience=task.patience,
+            last=task.last,
             on_epoch=_Teller(task, emit),
             checkpoint=task.checkpoint,
             should_stop=should_stop,

@@ -46,7 +46,7 @@ class TrainingStopped(TunerError):
 @dataclass(frozen=True)
 class TrainedNet:
     net: MLP
-    """In evaluation mode, with the weights of the best epoch."""
+    """In evaluation mode, with the weights of the best epoch, or of the last where that was asked for."""
     records: tuple[EpochRecord, ...]
     best_epoch: int
     """The epoch of the best validation accuracy; the last of several."""
@@ -69,13 +69,15 @@ def train(
     on_epoch: OnEpoch = lambda record, checkpoint: None,  # noqa: ARG005
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint: bytes | None = None,
+    last: bool = False,
     lessons: Lessons | None = None,
 ) -> TrainedNet:
     """A net trained for `epochs` epochs, or until `patience` epochs brought no better validation accuracy.
 
     With `decay` the learning rate warms up and then falls to 0 over the `epochs`. A run given the `checkpoint` of an earlier call
     with the same arguments goes on after that epoch as if nothing had happened; `on_epoch` hears of the epochs up to there first.
-    With `lessons` it is a student: its training loss is the distilled one, and its validation is as ever.
+    With `last` the net is the one of the last epoch, whatever came before. With `lessons` it is a student: its training loss is
+    the distilled one, and its validation is as ever.
 
     Raises TrainingDiverged at the batch where a loss or a gradient is no longer finite, TrainingStopped before the batch at which
     `should_stop` answers True, InvalidInput for shifts of images that are not (height, width).
@@ -115,7 +117,8 @@ def train(
         progress.add(record, cpu_seconds)
         on_epoch(record, progress.to_bytes)
         clock.lap()
-    progress.restore_best()
+    if not last:
+        progress.restore_best()
     net.eval()
     return TrainedNet(
         net=net,

@@ -43,6 +43,9 @@ class Arm:
     train: int | None
     epochs: int
     otherwise: str
+    patience: int | None = None
+    last: bool = False
+    """Whether the net is the one of the last epoch, and not of the best."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,10 @@ def arms() -> list[Arm]:
     sgd = _net(optimizer="sgd", learning_rate=0.01)
     deep = "two layers good, ten bad; relu better"
     small = {"width": 512, "learning_rate": 1e-3}
+    stop = "stop when the error on held-out images rises"
+    early = (
+        f"{_WORDS}; past the tenth epoch the held-out loss rises, and the accuracy that patience looks at does not fall"
+    )
     mse = f"{_WORDS}; SGD at Keras's 0.01; Keras's mse is the mean over the ten classes, ours their sum"
     return [
         Arm(TEST, "RMSProp", "0.9686", _net(optimizer="rmsprop"), None, 5, _TABLE),
@@ -102,6 +109,8 @@ def arms() -> list[Arm]:
             Arm("dropout", str(share), "training worse, test better", _net(dropout=share, **small), 1_000, 30, _WORDS)
             for share in (0.0, 0.5)
         ),
+        Arm("early stopping", "60 epochs, the last", stop, _net(**small), 1_000, 60, early, last=True),
+        Arm("early stopping", "5 without gain, the best", stop, _net(**small), 1_000, 60, early, patience=5),
         Arm("bagging", "single", "several models, then distil", _net(), 10_000, 5, _WORDS),
         Arm("bagging", BAG, "several models, then distil", _net(), 10_000, 5, _WORDS),
         Arm("bagging", STUDENT, "several models, then distil", _net(), 10_000, 5, _WORDS),
@@ -186,7 +195,7 @@ class _Plan:
 
     def _task(self, arm: Arm, key: str, seed: int) -> Task:
         data = DataSlice(self.dataset.folder, (0, self.train_count(arm)), (0, JUDGED), "validation")
-        return Task(key, arm.point, data, arm.epochs, seed, keep_weights=True)
+        return Task(key, arm.point, data, arm.epochs, seed, patience=arm.patience, last=arm.last, keep_weights=True)
 
 
 def _train(executor: Executor, tasks: Iterable[Task], on_done: Callable[[int], None]) -> dict[str, _Run]:
