@@ -107,8 +107,17 @@ def test_the_command_runs_the_notes_and_enters_its_opening(tmp_path: Path) -> No
     ended = _notes(tmp_path, "--quick", "--only", "optimizers", "--only", "bagging", "--json", str(file))
     assert ended.returncode == 0, ended.stderr
     rows = json.loads(file.read_text())
-    assert [row["arm"] for row in rows] == ["RMSProp", "Adam", "SGD", "SGD, one epoch", "single", "bag", "student"]
-    assert [row["images"] for row in rows] == ["test"] * 4 + ["validation"] * 3
+    assert [row["arm"] for row in rows] == [
+        "RMSProp",
+        "Adam",
+        "SGD",
+        "SGD, one epoch",
+        "SGD at 0.1",
+        "single",
+        "bag",
+        "student",
+    ]
+    assert [row["images"] for row in rows] == ["test"] * 5 + ["validation"] * 3
     assert {row["images_count"] for row in rows} == {10_000, 8_000}
     by_arm = {row["arm"]: row["accuracy"] for row in rows}
     assert by_arm["Adam"] > 0.8
@@ -121,7 +130,7 @@ def test_the_command_runs_the_notes_and_enters_its_opening(tmp_path: Path) -> No
         [opening] = load_openings(connection, checksum)
     engine.dispose()
     assert opening.study_name == "tuner notes"
-    assert len(opening.models) == 4
+    assert len(opening.models) == 5
     refused = _notes(tmp_path, "--only", "nonsense")
     assert refused.returncode == 1
     assert "nonsense" in refused.stderr

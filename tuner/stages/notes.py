@@ -20,12 +20,14 @@ from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, Event, Exe
 from tuner.nets.bagging import average, pack
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.notes import NotesRow
+from tuner.specs.study import EnsembleSpec
 from tuner.store.model_files import StoredNet
 
 JUDGED = 2_000
 """Validation images that the training itself is judged on; the accuracies told are from all the others."""
 
-MEMBERS, TEMPERATURE, SOFT_WEIGHT = 5, 2.0, 0.9
+BAGGED = EnsembleSpec()
+"""As a study bags and distils where it is not told how."""
 
 TEST, BAG, STUDENT = "optimizers", "bag", "student"
 
@@ -67,6 +69,10 @@ class _Run:
 
 _RATES = "the notes do not say the depth or the learning rates: here two hidden relu layers and Keras's default rates"
 _TABLE = f"{_RATES}; 50,000 of the 60,000 training images, since 10,000 choose the best epoch"
+_SGD = (
+    f"{_TABLE}; the notes' 0.9603 is out of reach at Keras's 0.01 and not at 0.1, and their 0.6 is more like the accuracy on the "
+    "training images while they are learned (fit)"
+)
 _WORDS = "the notes give words and no figures, and neither images nor epochs"
 
 
@@ -87,8 +93,9 @@ def arms() -> list[Arm]:
     return [
         Arm(TEST, "RMSProp", "0.9686", _net(optimizer="rmsprop"), None, 5, _TABLE),
         Arm(TEST, "Adam", "0.9671", _net(), None, 5, _TABLE),
-        Arm(TEST, "SGD", "0.9603", sgd, None, 5, _TABLE),
-        Arm(TEST, "SGD, one epoch", "0.6", sgd, None, 1, _TABLE),
+        Arm(TEST, "SGD", "0.9603", sgd, None, 5, _SGD),
+        Arm(TEST, "SGD, one epoch", "0.6", sgd, None, 1, _SGD),
+        Arm(TEST, "SGD at 0.1", "0.9603", _net(optimizer="sgd", learning_rate=0.1), None, 5, _SGD),
         *(
             Arm("depth", f"{depth} × {name}", deep, _net(depth=depth, activation=name), 5_000, 5, _WORDS)
             for name in ("sigmoid", "relu")
@@ -174,21 +181,21 @@ class _Plan:
         """Those that need no other's outcome; a student's are those of its bag."""
         seeds = range(self.extent.seeds)
         if arm.name in (BAG, STUDENT):
-            return [self._member(arm, seed, member) for seed in seeds for member in range(MEMBERS)]
+            return [self._member(arm, seed, member) for seed in seeds for member in range(BAGGED.members)]
         return [self._task(arm, self.key(arm, seed), seed) for seed in seeds]
 
     def members(self, arm: Arm, seed: int) -> list[str]:
-        return [self._member(arm, seed, member).key for member in range(MEMBERS)]
+        return [self._member(arm, seed, member).key for member in range(BAGGED.members)]
 
     def student(self, arm: Arm, seed: int, runs: dict[str, _Run], folder: Path) -> Task:
         nets = _alive([runs[key] for key in self.members(arm, seed)])
         file = folder / f"teacher-{seed}.safetensors"
         file.write_bytes(pack([net.tensors for net in nets]))
-        teacher = Teacher(file, (arm.point,) * len(nets), (1,) * len(nets), TEMPERATURE, SOFT_WEIGHT)
+        teacher = Teacher(file, (arm.point,) * len(nets), (1,) * len(nets), BAGGED.temperature, BAGGED.soft_weight)
         return replace(self._task(arm, self.key(arm, seed), seed), teacher=teacher)
 
     def _member(self, arm: Arm, seed: int, member: int) -> Task:
-        number = seed * MEMBERS + member
+        number = seed * BAGGED.members + member
         bag = replace(arm, name=BAG)  # the student's teacher is the bag itself
         task = self._task(bag, self.key(bag, seed, member), number)
         return replace(task, data=replace(task.data, bootstrap=number))
