@@ -12,7 +12,7 @@ from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages.allowance import Allowance
 from tuner.stages.job import RunningJob
-from tuner.stages.progress import Meter
+from tuner.stages.progress import Ahead, Meter
 from tuner.stages.promotion import promote
 from tuner.stages.rung import Candidate, climb
 from tuner.stages.verdict import judge
@@ -148,11 +148,11 @@ def test_where_the_subset_ranks_wrongly_more_climb(house: House) -> None:
     rates = [3e-5, 1e-4, 2e-4, 4e-4, 1e-3, 3e-3]
     points = [Hyperparameters(depth=1, width=32, batch_size=32, learning_rate=rate) for rate in [*rates, *rates[::-1]]]
     candidates = [Candidate(f"trial-{k}", point, 0.9 - k / 100, 1.0) for k, point in enumerate(points)]
-    climbed = climb(job, candidates, 6, Meter(job, 0), 0)
+    climbed = climb(job, candidates, 6, Meter(job, 0), Ahead(0, 0))
     assert (climbed.tau.verdict, climbed.tau.widened, climbed.tau.configurations) == ("subset too small", True, 6)
     assert len(house.trained(job, "rung")) == 12
     assert {candidate.hyperparameters.learning_rate for candidate in climbed.ranked[:2]} == {3e-3}
-    right = climb(job, candidates[::-1], 6, Meter(job, 0), 0)
+    right = climb(job, candidates[::-1], 6, Meter(job, 0), Ahead(0, 0))
     assert not right.tau.widened
 
 

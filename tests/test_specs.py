@@ -11,7 +11,7 @@ from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_study import read_spec
 from tuner.specs.search_space import SearchSpace
-from tuner.specs.study import BudgetSpec, StudySpec
+from tuner.specs.study import BudgetSpec, EnsembleSpec, StudySpec
 
 SPACES: list[dict[str, Any]] = [
     {},
@@ -170,3 +170,16 @@ def test_a_specs_numbers_are_made_literal_once() -> None:
     for _ in range(3):
         TypeAdapter(tuple[BudgetSpec, ...])
     assert repr(BudgetSpec.__pydantic_core_schema__) == before
+
+
+def test_the_time_left_counts_what_is_likely() -> None:
+    """The rung on twice the images, one seed of the race where its cost is bounded, two of the verdict; not the small default."""
+    spec = StudySpec(name="a")
+    assert spec.promotion is not None
+    before = (2 * 12 + 3) * 5 * 5_000
+    assert spec.promoted_images(spec.promotion, None, 50_000) == before + (3 + 2) * 10 * 50_000
+    unbounded = spec.promotion.model_copy(update={"max_cost": None})
+    assert spec.promoted_images(unbounded, None, 50_000) == before + (2 * 3 + 2) * 10 * 50_000
+    bagged = EnsembleSpec(members=4, student=True)
+    assert spec.promoted_images(spec.promotion, bagged, 50_000) == before + (3 + 2 + 5) * 10 * 50_000
+    assert spec.promoted_images(None, None, 50_000) == 0

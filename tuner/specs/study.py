@@ -30,6 +30,9 @@ BEST_DIRECTIONS: dict[Metric, Direction] = {
 OPTIMISM_SEEDS = 3
 """With which the search's best configuration is trained again at the search's own size."""
 
+GROWTH = 2
+"""The rung's images, where the search has one."""
+
 EXPECTED_SEEDS = 2
 """Of race and verdict, for a first idea of a job's length."""
 
@@ -110,6 +113,10 @@ class PromotionSpec(Spec):
         "of the search; the first seed of the race and two for the verdict are trained in any case. null: no such bound, nor has "
         "a deterministic study one",
     )
+
+    def likely_seeds(self) -> int:
+        """Of the race: with a `max_cost` there is hardly ever a second one."""
+        return min(EXPECTED_SEEDS if self.max_cost is None else 1, self.max_seeds)
 
     def rung_size(self) -> int:
         """How many of the search's best are ranked anew on twice the images: a dozen for a top_k of 3."""
@@ -309,6 +316,18 @@ class StudySpec(CommonSpec):
             + full * promotion.epochs
             + (0 if ensemble is None else ensemble.epochs(promotion))
         )
+
+    def promoted_images(self, promotion: PromotionSpec | None, ensemble: EnsembleSpec | None, train_count: int) -> int:
+        """Likewise, those that make up the time, each as often as it is trained on: the race takes the seeds that are likely, and
+        the default configuration's nets are small."""
+        if promotion is None:
+            return 0
+        climbing, again = min(promotion.rung_size(), self.budget.n_trials), OPTIMISM_SEEDS
+        full = (
+            promotion.top_k * promotion.likely_seeds() + min(EXPECTED_SEEDS, promotion.max_seeds)
+        ) * promotion.epochs
+        bagged = 0 if ensemble is None else ensemble.epochs(promotion)
+        return (GROWTH * climbing + again) * self.subset.epochs * self.subset.train + (full + bagged) * train_count
 
 
 def check_sampler(sampler: SamplerSpec, objectives: int) -> None:

@@ -19,7 +19,7 @@ from tuner.data.catalogue import validation_images
 from tuner.executors.protocol import DataSlice
 from tuner.specs.webhook import NewChampion
 from tuner.stages.job import RunningJob
-from tuner.stages.progress import Meter
+from tuner.stages.progress import Meter, ahead
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.stages.view import derive_seed
 from tuner.statistics.comparison import Comparison, Correct, compare
@@ -141,7 +141,7 @@ def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig, seed
 
 def _meter(job: RunningJob, images: int, epochs: int) -> Callable[[int], None]:
     """Shows the epochs of the challenge on top of all that was done before."""
-    return Meter(job, job.progress.total - job.challenge_epochs).measure("challenge", epochs, images, 0)
+    return Meter(job, job.progress.total - job.challenge_epochs).measure("challenge", epochs, images, ahead(job, 0))
 
 
 def _compare(job: RunningJob, contest: Contest, seeds: tuple[int, ...], trained: list[Run]) -> tuple[Ruling, Contest]:

@@ -21,8 +21,9 @@ from tuner.specs.study import EXPECTED_SEEDS, EnsembleSpec, PromotionSpec
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.allowance import allowance
 from tuner.stages.job import RunningJob
+from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
-from tuner.stages.race import full_plan, stored_net, verdict_epochs
+from tuner.stages.race import full_plan, stored_net, verdict_ahead
 from tuner.stages.retraining import Contender, retrain, stage_seeds
 from tuner.store.model_files import WEIGHTS, AnyNet, StoredBag, read_weights, remove_weights, write_weights
 from tuner.store.runs import Run, RunState, load_runs
@@ -121,8 +122,8 @@ class _Assembling:
 
     def _train(self, contender: Contender, seeds: tuple[int, ...], later: int) -> list[Run]:
         epochs = len(seeds) * self._promotion.epochs
-        later += verdict_epochs(self._promotion) + self._job.challenge_epochs
-        show = self._meter.measure("ensemble", epochs, self._job.train_count, later)
+        planned = ahead(self._job, later + self._job.challenge_epochs) + verdict_ahead(self._job, self._promotion)
+        show = self._meter.measure("ensemble", epochs, self._job.train_count, planned)
         plan = full_plan(self._job, self._promotion, "ensemble", seeds)
         found = retrain(self._job, plan, [contender], show)
         mine = [run for run in found if run.contender == contender.name and run.seed in seeds]

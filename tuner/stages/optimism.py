@@ -9,7 +9,7 @@ from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import OPTIMISM_SEEDS
 from tuner.specs.verdict import Optimism
 from tuner.stages.job import RunningJob
-from tuner.stages.progress import Meter
+from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.stages.rung import rung_slice
 from tuner.statistics.comparison import Comparison
@@ -17,7 +17,7 @@ from tuner.store.runs import RunState
 
 
 def measure_optimism(
-    job: RunningJob, name: str, best: Hyperparameters, value: float, meter: Meter, later: int
+    job: RunningJob, name: str, best: Hyperparameters, value: float, meter: Meter, later: Ahead
 ) -> Optimism | None:
     """Of the search's `best`, whose trial reached `value`; None where the data has no fresh images or no run reached its end."""
     rung = rung_slice(job)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from optuna.trial import FrozenTrial
 
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import EXPECTED_SEEDS, OPTIMISM_SEEDS, PromotionSpec
+from tuner.specs.study import GROWTH, OPTIMISM_SEEDS, PromotionSpec
 from tuner.specs.verdict import Optimism, Tau
 from tuner.stages.allowance import allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.optimism import measure_optimism
-from tuner.stages.progress import Meter
-from tuner.stages.race import Raced, race, verdict_epochs
-from tuner.stages.rung import GROWTH, Candidate, climb
+from tuner.stages.progress import Ahead, Meter, ahead
+from tuner.stages.race import Raced, race, race_ahead, verdict_ahead
+from tuner.stages.rung import Candidate, climb
 from tuner.store import trials
 
 RUNG_SHARE = 0.25
@@ -38,11 +38,11 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     ranked = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
     candidates = _candidates(job, ranked)
     meter = Meter(job, job.read(lambda connection: trials.count_trials(connection, job.study_id)))
-    seeds, contenders = min(EXPECTED_SEEDS, promotion.max_seeds), min(promotion.top_k, len(candidates)) + 1
-    afterwards = verdict_epochs(promotion) + job.ensemble_epochs + job.challenge_epochs
-    later = contenders * seeds * promotion.epochs + afterwards
+    later = race_ahead(job, promotion, min(promotion.top_k, len(candidates)) + 1) + verdict_ahead(job, promotion)
+    later += ahead(job, job.ensemble_epochs + job.challenge_epochs)
     job.enter("rung")
-    again = OPTIMISM_SEEDS * job.spec.subset.epochs
+    epochs = OPTIMISM_SEEDS * job.spec.subset.epochs
+    again = Ahead(epochs, epochs * job.spec.subset.train)
     climbed = climb(job, candidates, _affordable(job, promotion, candidates), meter, later + again)
     optimism = _optimism(job, ranked[0], meter, later) if ranked else None
     job.enter("promotion")
@@ -70,6 +70,6 @@ def _candidates(job: RunningJob, ranked: list[FrozenTrial]) -> list[Candidate]:
     return list(distinct.values())
 
 
-def _optimism(job: RunningJob, best: FrozenTrial, meter: Meter, later: int) -> Optimism | None:
+def _optimism(job: RunningJob, best: FrozenTrial, meter: Meter, later: Ahead) -> Optimism | None:
     point = job.spec.search_space.restore(best.params)
     return measure_optimism(job, f"trial-{best.number}", point, best.values[0], meter, later)

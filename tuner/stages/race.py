@@ -16,7 +16,7 @@ from tuner.specs.verdict import Race as RaceTold
 from tuner.stages.allowance import Spent, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
-from tuner.stages.progress import Meter
+from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.stages.rung import Candidate
 from tuner.statistics.race import ERROR, MARGIN, Race, Right
@@ -39,9 +39,18 @@ def full_plan(
     return Plan(stage, data, promotion.epochs, decay=True, keep_weights=True, seeds=seeds)
 
 
-def verdict_epochs(promotion: PromotionSpec) -> int:
-    """That are planned for the verdict."""
-    return 2 * min(EXPECTED_SEEDS, promotion.max_seeds) * promotion.epochs
+def verdict_ahead(job: RunningJob, promotion: PromotionSpec) -> Ahead:
+    """What is planned for the verdict: as many nets of the winner as of the default configuration."""
+    epochs = min(EXPECTED_SEEDS, promotion.max_seeds) * promotion.epochs
+    return ahead(job, 2 * epochs, of_small=epochs)
+
+
+def race_ahead(job: RunningJob, promotion: PromotionSpec, contenders: int, first: int = 1) -> Ahead:
+    """What is planned for the race of so many `contenders` from its seed `first` on (1: all of it)."""
+    seeds = range(first, min(EXPECTED_SEEDS, promotion.max_seeds) + 1)
+    likely = sum(seed <= promotion.likely_seeds() for seed in seeds)
+    epochs, costly = len(seeds) * contenders, likely * (contenders - 1)
+    return ahead(job, epochs * promotion.epochs, of_small=(epochs - costly) * promotion.epochs)
 
 
 def stored_net(job: RunningJob, run: Run) -> StoredNet:
@@ -156,9 +165,10 @@ class _Racing:
 
     def _train(self, contenders: Sequence[Contender], seed: int) -> list[Run]:
         """The runs of this seed."""
-        later = verdict_epochs(self._promotion) + self._job.ensemble_epochs + self._job.challenge_epochs
-        if seed == self._seeds[0] and len(self._seeds) > 1:
-            later += len(contenders) * self._promotion.epochs
+        later = verdict_ahead(self._job, self._promotion)
+        later += ahead(self._job, self._job.ensemble_epochs + self._job.challenge_epochs)
+        if seed == self._seeds[0]:
+            later += race_ahead(self._job, self._promotion, len(contenders), first=2)
         epochs = len(contenders) * self._promotion.epochs
         show = self._meter.measure("promotion", epochs, self._job.train_count, later)
         plan = replace(self._plan, seeds=(seed,), seeds_before=self._seeds.index(seed))

@@ -11,15 +11,13 @@ import numpy as np
 from tuner.executors.protocol import DataSlice
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.study import GROWTH
 from tuner.specs.verdict import Tau
 from tuner.stages.job import RunningJob
-from tuner.stages.progress import Meter
+from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.statistics.rank_correlation import RankCorrelation, kendall
 from tuner.store.runs import RunState
-
-GROWTH = 2
-"""So many times the subset's training images are the rung's."""
 
 GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
@@ -49,7 +47,7 @@ def rung_slice(job: RunningJob) -> DataSlice | None:
     return DataSlice(job.dataset.folder, (0, train), validation) if train <= validation[0] else None
 
 
-def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter, later: int) -> Climb:
+def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter, later: Ahead) -> Climb:
     """The first `size` candidates, ranked anew, then the others; those that explode on the way are left out.
 
     Where the search's values rank them so much worse than GATE that chance does not explain it, twice as many climb.
@@ -71,7 +69,7 @@ def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter,
 
 
 def _train(
-    job: RunningJob, data: DataSlice, climbing: list[Candidate], meter: Meter, later: int
+    job: RunningJob, data: DataSlice, climbing: list[Candidate], meter: Meter, later: Ahead
 ) -> dict[str, float | None]:
     """Of those whose run has ended their accuracy; None where it has exploded or failed."""
     epochs = job.spec.subset.epochs

@@ -23,6 +23,7 @@ from tuner.stages.allowance import allowance, costs
 from tuner.stages.ensemble import Assembled, Built
 from tuner.stages.gain import CONFIDENCE, untold, weigh, wilson
 from tuner.stages.job import RunningJob
+from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
 from tuner.stages.race import Raced, full_plan, stored_net
 from tuner.stages.retraining import Contender, retrain, stage_seeds
@@ -160,7 +161,7 @@ def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, conten
         return []
     plan = full_plan(job, promotion, "verdict", seeds)
     epochs = len(contenders) * count * promotion.epochs
-    show = promoted.meter.measure("verdict", epochs, job.train_count, job.challenge_epochs)
+    show = promoted.meter.measure("verdict", epochs, job.train_count, ahead(job, job.challenge_epochs))
     found = [run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE]
     return sorted(found, key=lambda run: seeds.index(run.seed) if run.seed in seeds else len(seeds))
 
