@@ -8,6 +8,9 @@ Against it stands the search's best trial, retrained verbatim: the same hyperpar
 training images, with the same epochs, the same decaying learning rate and the same seeds as the winner. The difference of their
 mean test accuracies is one number a study; told is its mean over the studies with Student's 95 % interval.
 
+A verbatim net that explodes has no accuracy: the mean of its study is over its other seeds, and a study without any is told and
+left out, which is no help to promotion's winner.
+
 The nets that were retrained verbatim are scored on one opening of the test set, with an entry of its own in the data folder's
 ledger. A study that is there already is not run again.
 """
@@ -33,7 +36,7 @@ from tuner.data.catalogue import Dataset, open_dataset
 from tuner.data.sealed import open_test_set
 from tuner.data.splits import part_sizes
 from tuner.executors.local import LocalExecutor
-from tuner.executors.protocol import DataSlice, EpochEnded, Event, Task, Trained
+from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, Event, Task, Trained
 from tuner.settings import Settings
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import PromotionSpec, StudySpec
@@ -95,7 +98,7 @@ def studied(engine: Engine, dataset: Dataset, name: str) -> Studied | None:
 
 
 def train(tasks: list[Task], slots: int) -> Iterator[tuple[str, bytes]]:
-    """The weights of each, as they come; one that explodes or fails is an error."""
+    """The weights of each that does not explode, as they come; one that fails is an error."""
     executor, events = LocalExecutor(slots), queue.SimpleQueue[Event]()
     try:
         for task in tasks:
@@ -106,6 +109,9 @@ def train(tasks: list[Task], slots: int) -> Iterator[tuple[str, bytes]]:
             if isinstance(event, EpochEnded):
                 continue
             left.remove(event.key)
+            if isinstance(event, Diverged):
+                print(f"{event.key} exploded in epoch {event.epoch}, {len(left)} to go", file=sys.stderr)
+                continue
             if not isinstance(event, Trained) or event.weights is None:
                 raise SystemExit(f"{event.key}: must reach its end, but got {event}")
             print(f"{event.key} is trained, {len(left)} to go", file=sys.stderr)
@@ -135,7 +141,13 @@ def tell(found: list[Studied], accuracy: dict[str, float]) -> None:
     print("|---|---|---|---|---|---|")
     differences = []
     for one in found:
-        verbatim = float(np.mean([accuracy[task.key] for task in one.tasks]))
+        reached = [accuracy[task.key] for task in one.tasks if task.key in accuracy]
+        if not reached:
+            print(
+                f"| {one.name} | {one.verdict.race.winner} | {one.winner_accuracy:.4f} | trial-{one.best} | exploded | |"
+            )
+            continue
+        verbatim = float(np.mean(reached))
         differences.append(100 * (one.winner_accuracy - verbatim))
         print(
             f"| {one.name} | {one.verdict.race.winner} | {one.winner_accuracy:.4f} | trial-{one.best} | {verbatim:.4f} "
