@@ -28,9 +28,10 @@ def searching(name: str, random: Random, *, trials: int = 24) -> Spec:
 
 
 def promoting(name: str, random: Random, *, trials: int = 8, epochs: int = 3) -> Spec:
-    """All stages: search, rung, promotion, verdict. Deterministic, so that the whole study has one right outcome."""
+    """All stages: search, rung, promotion, ensemble, verdict. Deterministic, so that the whole study has one right outcome."""
     promotion = {"top_k": 2, "max_seeds": 2, "epochs": epochs}
-    return {**searching(name, random, trials=trials), "promotion": promotion, "deterministic": True}
+    every = {"promotion": promotion, "ensemble": {"members": 2, "student": True}, "deterministic": True}
+    return {**searching(name, random, trials=trials), **every}
 
 
 def long(name: str, random: Random, *, trials: int = 500) -> Spec:
