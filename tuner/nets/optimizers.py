@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from tuner.nets.mlp import MLP
@@ -18,8 +19,6 @@ from tuner.specs.hyperparameters import Hyperparameters
 
 ADAM_BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-MANY_STEPS = 1e18
-"""Any alpha below 1 to that power is 0."""
 
 
 class Update(Protocol):
@@ -65,26 +64,26 @@ class Sgd:
 class Adam:
     """As `torch.optim.Adam` (Kingma & Ba 2015, algorithm 1)."""
 
-    def __init__(
-        self, parameters: list[Tensor], groups: Sequence[Group], betas: tuple[float, float] = ADAM_BETAS
-    ) -> None:
-        self._parameters, self._groups, self._betas = parameters, groups, betas
-        self._mean, self._square = _zeros(parameters), _zeros(parameters)
-        self._step = [torch.zeros(()) for _ in parameters]
-        self.state = {"mean": self._mean, "square": self._square, "step": self._step}
+    def __init__(self, parameters: list[Tensor], groups: Sequence[Group]) -> None:
+        self._parameters, self._groups = parameters, groups
+        self.state = {
+            "mean": _zeros(parameters),
+            "square": _zeros(parameters),
+            "step": [torch.zeros(()) for _ in parameters],
+        }
 
     def __call__(self, gradients: list[Tensor], learning_rate: float) -> None:
         for group in self._groups:
             adam(
                 self._parameters[group.members],
                 gradients[group.members],
-                self._mean[group.members],
-                self._square[group.members],
+                self.state["mean"][group.members],
+                self.state["square"][group.members],
                 [],
-                self._step[group.members],
+                self.state["step"][group.members],
                 lr=learning_rate,
-                beta1=self._betas[0],
-                beta2=self._betas[1],
+                beta1=ADAM_BETAS[0],
+                beta2=ADAM_BETAS[1],
                 eps=EPSILON,
                 weight_decay=group.weight_decay,
                 amsgrad=False,
@@ -93,16 +92,30 @@ class Adam:
             )
 
 
-class RmsProp(Adam):
-    """As `torch.optim.RMSprop` (Hinton 2012, lecture 6e): epsilon outside the root. torch has no fused one for the CPU, and its
-    other takes four times as long for a million parameters; but it is Adam whose mean is the last gradient and whose corrections
-    for the first steps are over, as they are after very many of them."""
+class RmsProp:
+    """As `torch.optim.RMSprop` (Hinton 2012, lecture 6e): epsilon outside the root. torch has no fused one for the CPU."""
 
     def __init__(self, parameters: list[Tensor], groups: Sequence[Group], alpha: float) -> None:
-        super().__init__(parameters, groups, (0.0, alpha))
-        for step in self._step:
-            step.fill_(MANY_STEPS)
-        self.state = {"square": self._square}
+        self._parameters, self._groups, self._alpha = parameters, groups, alpha
+        self.state = {"square": _zeros(parameters), "step": [torch.zeros(()) for _ in parameters]}
+
+    def __call__(self, gradients: list[Tensor], learning_rate: float) -> None:
+        for group in self._groups:
+            rmsprop(
+                self._parameters[group.members],
+                gradients[group.members],
+                self.state["square"][group.members],
+                [],
+                [],
+                self.state["step"][group.members],
+                lr=learning_rate,
+                alpha=self._alpha,
+                eps=EPSILON,
+                weight_decay=group.weight_decay,
+                momentum=0,
+                centered=False,
+                foreach=True,
+            )
 
 
 class Optimizer:
