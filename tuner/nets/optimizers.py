@@ -5,7 +5,6 @@ of a small net, and the first one made takes over a second, for importing a comp
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -22,50 +21,65 @@ EPSILON = 1e-8
 
 
 class Update(Protocol):
-    """An update rule, with what it remembers of each parameter."""
+    """An update rule for parameters that have one weight decay, with what it remembers of each of them."""
 
     state: dict[str, list[Tensor]]
 
     def __call__(self, gradients: list[Tensor], learning_rate: float) -> None: ...
 
 
-@dataclass(frozen=True)
-class Group:
-    """Those parameters that have one weight decay, L2 that the update adds to their gradients while it reads them anyway."""
-
-    members: slice
-    weight_decay: float
-
-
 class Sgd:
     """As `torch.optim.SGD`; `momentum` is Polyak's, undamped."""
 
-    def __init__(self, parameters: list[Tensor], groups: Sequence[Group], momentum: float) -> None:
-        self._parameters, self._groups, self._momentum = parameters, groups, momentum
+    def __init__(self, parameters: list[Tensor], weight_decay: float, momentum: float) -> None:
+        self._parameters, self._weight_decay, self._momentum = parameters, weight_decay, momentum
         self.state = {"velocity": _zeros(parameters)} if momentum else {}
 
     def __call__(self, gradients: list[Tensor], learning_rate: float) -> None:
-        velocity: list[Tensor | None] = [*self.state.get("velocity", [None] * len(gradients))]
-        for group in self._groups:
-            sgd(
-                self._parameters[group.members],
-                gradients[group.members],
-                velocity[group.members],
-                lr=learning_rate,
-                momentum=self._momentum,
-                weight_decay=group.weight_decay,
-                dampening=0,
-                nesterov=False,
-                maximize=False,
-                fused=True,
-            )
+        sgd(
+            self._parameters,
+            gradients,
+            list(self.state.get("velocity", [None] * len(gradients))),
+            lr=learning_rate,
+            momentum=self._momentum,
+            weight_decay=self._weight_decay,
+            dampening=0,
+            nesterov=False,
+            maximize=False,
+            fused=True,
+        )
+
+
+class RmsProp:
+    """As `torch.optim.RMSprop` (Hinton 2012, lecture 6e): epsilon outside the root. torch has no fused one for the CPU."""
+
+    def __init__(self, parameters: list[Tensor], weight_decay: float, alpha: float) -> None:
+        self._parameters, self._weight_decay, self._alpha = parameters, weight_decay, alpha
+        self.state = {"square": _zeros(parameters), "step": [torch.zeros(()) for _ in parameters]}
+
+    def __call__(self, gradients: list[Tensor], learning_rate: float) -> None:
+        rmsprop(
+            self._parameters,
+            gradients,
+            self.state["square"],
+            [],
+            [],
+            self.state["step"],
+            lr=learning_rate,
+            alpha=self._alpha,
+            eps=EPSILON,
+            weight_decay=self._weight_decay,
+            momentum=0,
+            centered=False,
+            foreach=True,
+        )
 
 
 class Adam:
     """As `torch.optim.Adam` (Kingma & Ba 2015, algorithm 1)."""
 
-    def __init__(self, parameters: list[Tensor], groups: Sequence[Group]) -> None:
-        self._parameters, self._groups = parameters, groups
+    def __init__(self, parameters: list[Tensor], weight_decay: float) -> None:
+        self._parameters, self._weight_decay = parameters, weight_decay
         self.state = {
             "mean": _zeros(parameters),
             "square": _zeros(parameters),
@@ -73,81 +87,57 @@ class Adam:
         }
 
     def __call__(self, gradients: list[Tensor], learning_rate: float) -> None:
-        for group in self._groups:
-            adam(
-                self._parameters[group.members],
-                gradients[group.members],
-                self.state["mean"][group.members],
-                self.state["square"][group.members],
-                [],
-                self.state["step"][group.members],
-                lr=learning_rate,
-                beta1=ADAM_BETAS[0],
-                beta2=ADAM_BETAS[1],
-                eps=EPSILON,
-                weight_decay=group.weight_decay,
-                amsgrad=False,
-                maximize=False,
-                fused=True,
-            )
-
-
-class RmsProp:
-    """As `torch.optim.RMSprop` (Hinton 2012, lecture 6e): epsilon outside the root. torch has no fused one for the CPU."""
-
-    def __init__(self, parameters: list[Tensor], groups: Sequence[Group], alpha: float) -> None:
-        self._parameters, self._groups, self._alpha = parameters, groups, alpha
-        self.state = {"square": _zeros(parameters), "step": [torch.zeros(()) for _ in parameters]}
-
-    def __call__(self, gradients: list[Tensor], learning_rate: float) -> None:
-        for group in self._groups:
-            rmsprop(
-                self._parameters[group.members],
-                gradients[group.members],
-                self.state["square"][group.members],
-                [],
-                [],
-                self.state["step"][group.members],
-                lr=learning_rate,
-                alpha=self._alpha,
-                eps=EPSILON,
-                weight_decay=group.weight_decay,
-                momentum=0,
-                centered=False,
-                foreach=True,
-            )
+        adam(
+            self._parameters,
+            gradients,
+            self.state["mean"],
+            self.state["square"],
+            [],
+            self.state["step"],
+            lr=learning_rate,
+            beta1=ADAM_BETAS[0],
+            beta2=ADAM_BETAS[1],
+            eps=EPSILON,
+            weight_decay=self._weight_decay,
+            amsgrad=False,
+            maximize=False,
+            fused=True,
+        )
 
 
 class Optimizer:
-    """The optimizer of a net's hyperparameters; weight decay is L2 added to the gradient of the weights, not of the biases."""
+    """The optimizer of a net's hyperparameters; weight decay is L2 added to the gradient of the weights, not of the biases: by
+    the update itself, which reads the gradients anyway."""
 
     def __init__(self, net: MLP) -> None:
-        decay, weights = net.hyperparameters.weight_decay, len(net.weights)
-        groups = (
-            [Group(slice(weights), decay), Group(slice(weights, None), 0.0)] if decay else [Group(slice(None), 0.0)]
-        )
-        self._update = _update(net.hyperparameters, [*net.weights, *net.biases], groups)
+        h, self._weights = net.hyperparameters, len(net.weights)
+        self._updates = _update(h, list(net.weights), h.weight_decay), _update(h, list(net.biases), 0.0)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], learning_rate: float) -> None:
         """The net has moved by one step; `gradients` are of its weights, then its biases, layer by layer."""
-        self._update(list(gradients), learning_rate)
+        of_weights, of_biases = self._updates
+        of_weights(list(gradients[: self._weights]), learning_rate)
+        of_biases(list(gradients[self._weights :]), learning_rate)
 
     def state(self) -> dict[str, Tensor]:
         """What the next step depends on besides the net: the tensors themselves, under stable names."""
+        of_weights, of_biases = (update.state for update in self._updates)
         return {
-            f"{name}.{k}": tensor for name, tensors in self._update.state.items() for k, tensor in enumerate(tensors)
+            f"{name}.{k}": tensor
+            for name in of_weights
+            for k, tensor in enumerate([*of_weights[name], *of_biases[name]])
         }
 
 
-def _update(hyperparameters: Hyperparameters, parameters: list[Tensor], groups: Sequence[Group]) -> Update:
+def _update(hyperparameters: Hyperparameters, parameters: list[Tensor], weight_decay: float) -> Update:
     match hyperparameters.optimizer:
         case "adam":
-            return Adam(parameters, groups)
+            return Adam(parameters, weight_decay)
         case "rmsprop":
-            return RmsProp(parameters, groups, hyperparameters.rmsprop_alpha or 0.0)
+            return RmsProp(parameters, weight_decay, hyperparameters.rmsprop_alpha or 0.0)
         case "sgd" | "momentum":
-            return Sgd(parameters, groups, hyperparameters.momentum or 0.0)
+            return Sgd(parameters, weight_decay, hyperparameters.momentum or 0.0)
 
 
 def _zeros(parameters: list[Tensor]) -> list[Tensor]:
