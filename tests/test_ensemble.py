@@ -16,6 +16,7 @@ from tuner.nets.bagging import average, select
 from tuner.runner.coordinator import coordinate
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.ensemble import assemble
+from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.promotion import promote
 from tuner.stages.search import search
@@ -24,9 +25,10 @@ from tuner.store.database import reading
 from tuner.store.jobs import JobState
 from tuner.store.model_files import StoredNet, read_weights
 from tuner.store.model_registry import Model
-from tuner.store.runs import Run
+from tuner.store.runs import Run, Stage
 
 WANTED = {"members": 3, "student": True}
+STAGES: tuple[Stage, ...] = ("promotion", "verdict", "ensemble")
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,8 @@ def kept(house: House, job: RunningJob) -> dict[str, Model]:
 
 
 def net_of(house: House, job: RunningJob, member: BagMember) -> StoredNet:
-    """As it was trained in bag or race."""
-    runs = [*house.trained(job, "ensemble"), *house.trained(job, "promotion")]
+    """As it was trained in race, verdict or bag."""
+    runs = [run for stage in STAGES for run in house.trained(job, stage)]
     [run] = [run for run in runs if (run.contender, run.seed) == (member.contender, member.seed)]
     return weights_of(job, run)
 
@@ -79,9 +81,7 @@ def test_the_bag_says_what_its_members_say_on_average(house: House, whole: Runni
     assert opening.reading is not None
     assert opening.reading[bag.sha256] == {"correct": right, "images": TEST_IMAGES}
     assert bag.metrics.test_accuracy == pytest.approx(right / TEST_IMAGES)
-    sizes = {
-        run.contender: run.parameters for stage in ("ensemble", "promotion") for run in house.trained(whole, stage)
-    }
+    sizes = {run.contender: run.parameters for stage in STAGES for run in house.trained(whole, stage)}
     assert bag.parameters == sum(sizes[member.contender] for member in members)
 
 
@@ -120,7 +120,7 @@ def test_the_student_has_the_winners_size_and_is_weighed_against_net_and_bag(hou
 def test_its_runs_are_counted_and_nothing_of_the_teacher_is_left(house: House, whole: RunningJob) -> None:
     """All epochs that were trained count as done, and none is left; the teacher's words are gone from the disk."""
     costs = {cost.stage: cost.runs for cost in house.verdict(whole).costs}
-    assert list(costs) == ["rung", "optimism", "promotion", "ensemble", "verdict"]
+    assert list(costs) == ["rung", "optimism", "promotion", "verdict", "ensemble"]
     assert costs["ensemble"] == 4
     row = house.row(whole)
     assert row.progress_done == row.progress_total == 8 + 2 * sum(costs.values())
@@ -151,7 +151,7 @@ def test_without_time_it_is_left_out_and_told(house: House) -> None:
     promoted = promote(job, promotion)
     budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
     job.spec = job.spec.model_copy(update={"budget": budget})
-    assembled = assemble(job, promotion, promoted)
+    assembled = assemble(job, promotion, promoted, train_finalists(job, promotion, promoted))
     assert assembled is not None
     assert (assembled.told.members_trained, assembled.told.members_wanted) == (0, 3)
     assert "no time" in assembled.told.words

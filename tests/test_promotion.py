@@ -11,6 +11,7 @@ from tests.house import TEST_IMAGES, House, open_house
 from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages.allowance import Allowance
+from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.promotion import promote
@@ -187,7 +188,7 @@ def test_without_time_for_fresh_seeds_the_race_is_read(house: House) -> None:
     promoted = promote(again, promotion)
     budget = again.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
     again.spec = again.spec.model_copy(update={"budget": budget})
-    assert judge(again, promotion, promoted)
+    assert judge(again, promoted, train_finalists(again, promotion, promoted))
     gain = house.verdict(again).gain
     assert gain is not None
     assert (gain.fresh, gain.seeds) == (False, 2)

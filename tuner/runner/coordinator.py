@@ -12,6 +12,7 @@ from tuner.specs.job import PromoteWork
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.stages.challenge import challenge, expected_epochs
 from tuner.stages.ensemble import assemble
+from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed, JobInterrupted, LeasedJob
 from tuner.stages.outside import search_outside
@@ -64,9 +65,10 @@ def _promote(job: RunningJob, stop_reason: str) -> str:
         return stop_reason
     promotion = job.promotion
     promoted = promote(job, promotion)
-    assembled = assemble(job, promotion, promoted)
     job.enter("verdict")
-    tested = judge(job, promotion, promoted, assembled)
+    finals = train_finalists(job, promotion, promoted)
+    assembled = assemble(job, promotion, promoted, finals)
+    tested = judge(job, promoted, finals, assembled)
     challenge(job)
     return stop_reason if tested else "test_set_sealed"
 

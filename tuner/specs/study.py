@@ -194,8 +194,8 @@ class StudySpec(CommonSpec):
     promotion: PromotionSpec | None = PromotionSpec()
     ensemble: EnsembleSpec | None = Field(
         None,
-        description="after the race: a bag of the winner's configuration, and a student of it; rung and race leave it a quarter "
-        "of the time limit, and it is cut down to what is left beside the verdict",
+        description="after the verdict's nets: a bag of the winner's configuration, and a student of it. A time limit cuts it "
+        "down to what there is time for; the student, or without one the first two members, come before further seeds",
     )
     constraints: ConstraintsSpec = ConstraintsSpec()
     deterministic: bool = Field(

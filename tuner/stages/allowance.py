@@ -1,6 +1,7 @@
 """What a promotion may still spend, in seconds of training as trials and runs have recorded them: so a job that goes on after an
 interruption decides as it would have."""
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +11,6 @@ from tuner.stages.job import RunningJob
 from tuner.store import runs, trials
 
 Spent = Literal["cost", "time"]
-
-ENSEMBLE_SHARE = 0.25
-"""Of the job's time limit, which rung and race leave to an ensemble."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,15 @@ class Allowance:
         return self.seconds is None or sum(self._elapsed(batch) for batch in runs) <= self.seconds
 
     def _elapsed(self, batch: Sequence[float]) -> float:
-        """A batch takes at least as long as its longest run."""
-        return max([sum(batch) / self.slots, *batch])
+        """The longest first, each on the slot that is free first."""
+        free = [0.0] * self.slots
+        for seconds in sorted(batch, reverse=True):
+            heapq.heapreplace(free, free[0] + seconds)
+        return max(free)
 
 
-def allowance(job: RunningJob, promotion: PromotionSpec, after_race: bool = False) -> Allowance:
-    """What is left for race and verdict, or for ensemble and verdict `after_race`. A deterministic study takes no measured time
-    into account."""
+def allowance(job: RunningJob, promotion: PromotionSpec) -> Allowance:
+    """What is left at this moment. A deterministic study takes no measured time into account."""
     limit = job.spec.budget.timeout_seconds
     left = None
     if promotion.max_cost is not None and not job.spec.deterministic:
@@ -52,8 +52,17 @@ def allowance(job: RunningJob, promotion: PromotionSpec, after_race: bool = Fals
         left = promotion.max_cost * search - sum(
             cost.seconds for cost in costs(job) if cost.stage not in ("verdict", "ensemble")
         )
-    kept = 0.0 if limit is None or after_race or job.ensemble is None else ENSEMBLE_SHARE * limit
-    return Allowance(left, None if limit is None else limit - kept - job.elapsed_seconds, job.slots)
+    return Allowance(left, None if limit is None else limit - job.elapsed_seconds, job.slots)
+
+
+def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[list[float]]:
+    """The batches of an ensemble of nets of so many `seconds`: all that is wanted, or the least that is worth having, which is
+    the student of the nets that there are, or else two members."""
+    ensemble = job.ensemble
+    if ensemble is None:
+        return []
+    members = [seconds] * (ensemble.members if whole else 0 if ensemble.student else 2)
+    return [members, [seconds * ensemble.student_cost()]]
 
 
 def costs(job: RunningJob) -> list[runs.Cost]:

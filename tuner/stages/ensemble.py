@@ -1,6 +1,6 @@
 """The ensemble: a bag of the winner's configuration, and a student of it.
 
-The members are trained on bootstrap samples with fresh seeds. A greedy selection from all nets that race and bag have kept takes
+The members are trained on bootstrap samples with fresh seeds. A greedy selection from all nets of race, verdict and bag takes
 the bag's place where it is better on the validation images. The student has the winner's configuration, and learns on all
 training images what the bag says of them, shifted as it sees them.
 """
@@ -17,13 +17,14 @@ from tuner.data.catalogue import validation_images
 from tuner.executors.protocol import Teacher
 from tuner.nets.bagging import average, pack, select
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import EXPECTED_SEEDS, EnsembleSpec, PromotionSpec
+from tuner.specs.study import EnsembleSpec, PromotionSpec
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.allowance import allowance
+from tuner.stages.finalists import Finals
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
-from tuner.stages.race import full_plan, stored_net, verdict_ahead
+from tuner.stages.race import full_plan, stored_net
 from tuner.stages.retraining import Contender, retrain, stage_seeds
 from tuner.store.model_files import WEIGHTS, AnyNet, StoredBag, read_weights, remove_weights, write_weights
 from tuner.store.runs import Run, RunState, load_runs
@@ -59,13 +60,13 @@ class Assembled:
     told: Ensemble
 
 
-def assemble(job: RunningJob, promotion: PromotionSpec, promoted: Promoted) -> Assembled | None:
+def assemble(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, finals: Finals) -> Assembled | None:
     """None where the study wants none. What the time limit leaves no time for is left out, and told."""
     spec = job.ensemble
     if spec is None:
         return None
     job.enter("ensemble")
-    return _Assembling(job, promotion, spec, promoted).run()
+    return _Assembling(job, promotion, spec, promoted, finals).run()
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,14 @@ class _Extent:
 
 
 class _Assembling:
-    def __init__(self, job: RunningJob, promotion: PromotionSpec, spec: EnsembleSpec, promoted: Promoted) -> None:
+    def __init__(
+        self, job: RunningJob, promotion: PromotionSpec, spec: EnsembleSpec, promoted: Promoted, finals: Finals
+    ) -> None:
         self._job, self._promotion, self._spec = job, promotion, spec
         self._raced, self._meter = promoted.raced, promoted.meter
+        raced = [run for name in sorted(self._raced.runs) for run in self._raced.runs[name]]
+        # A net that is too large to win is none for a bag.
+        self._paid = [run for run in [*raced, *finals.fresh_runs()] if run.contender not in self._raced.race.aside]
         self._student_seed, *self._member_seeds = stage_seeds(job.spec.seed, "ensemble", spec.members + 1)
         self._images, self._labels = validation_images(job.dataset)
 
@@ -96,18 +102,17 @@ class _Assembling:
         return Assembled(tuple(one for one in (bag, student) if one is not None), told)
 
     def _affordable(self) -> _Extent:
-        """What there is time for beside the verdict. A student comes before members: the race's nets can teach it, too."""
+        """What there is time for. A student comes before members: the nets that there are can teach it, too."""
         begun = self._load()
         members = sum(run.contender == "member" for run in begun)
         if any(run.contender.startswith("student") for run in begun):
             return _Extent(members, student=True)
         seconds = self._raced.runs[self._raced.winner.name][0].seconds or 0.0
-        default = [run.seconds or 0.0 for run in self._raced.runs.get("default", [])[:1]]
-        verdict = [seconds, *default] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
-        left = allowance(self._job, self._promotion, after_race=True)
+        left = allowance(self._job, self._promotion)
         for student in sorted({self._spec.student, False}, reverse=True):
-            for count in range(self._spec.members, members - 1, -1):
-                if left.in_time([seconds] * count, [seconds * self._spec.student_cost()] * student, verdict):
+            fewest = max(members, 2 - len(self._paid)) if student else members
+            for count in range(self._spec.members, fewest - 1, -1):
+                if left.in_time([seconds] * count, [seconds * self._spec.student_cost()] * student):
                     return _Extent(count, student)
         return _Extent(members, student=False)
 
@@ -122,7 +127,7 @@ class _Assembling:
 
     def _train(self, contender: Contender, seeds: tuple[int, ...], later: int) -> list[Run]:
         epochs = len(seeds) * self._promotion.epochs
-        planned = ahead(self._job, later + self._job.challenge_epochs) + verdict_ahead(self._job, self._promotion)
+        planned = ahead(self._job, later + self._job.challenge_epochs)
         show = self._meter.measure("ensemble", epochs, self._job.train_count, planned)
         plan = full_plan(self._job, self._promotion, "ensemble", seeds)
         found = retrain(self._job, plan, [contender], show)
@@ -131,9 +136,7 @@ class _Assembling:
 
     def _bag(self, members: list[Run]) -> tuple[Built | None, bool]:
         """The better of all members and of the greedy selection, if there are two nets for any; whether it is the selection."""
-        aside = self._raced.race.aside
-        raced = [run for name in sorted(self._raced.runs) if name not in aside for run in self._raced.runs[name]]
-        pool = [*members, *raced]
+        pool = [*members, *self._paid]
         said = [self._ask(stored_net(self._job, run), self._images) for run in pool]
         choices = []
         if len(members) > 1:
@@ -225,7 +228,7 @@ class _Assembling:
             words.append("there are no two nets for a bag")
         elif greedy:
             words.append(
-                "the bag is a greedy selection from the nets of race and bag, which was better on the validation images"
+                "the bag is a greedy selection from the nets of race, verdict and bag, which was better on the validation images"
             )
         if self._spec.student and student is None:
             words.append("there was no bag, no time or no end for a student")

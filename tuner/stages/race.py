@@ -13,9 +13,10 @@ from tuner.specs.fitting import fit
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
 from tuner.specs.verdict import Entrant
 from tuner.specs.verdict import Race as RaceTold
-from tuner.stages.allowance import Spent, allowance
+from tuner.stages.allowance import Spent, allowance, ensemble_runs
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
+from tuner.stages.line_up import line_up
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.stages.rung import Candidate
@@ -109,12 +110,13 @@ class _Racing:
     def _first_round(self, ranked: list[Candidate]) -> tuple[list[Run], dict[str, Contender]]:
         """The first seed's runs, of as many as are wanted and have not failed, and of the default configuration."""
         limit = self._job.spec.budget.timeout_seconds
-        top_k = self._promotion.top_k if limit is None else self._affordable(ranked)
+        begun = {run.contender for run in self._load() if run.seed == self._seeds[0]} - {"default"}
+        line, top_k = line_up(self._job, self._promotion, ranked, begun)
         share, space = min(1.0, self._job.spec.subset.train / self._job.train_count), self._job.spec.search_space
         wanted = top_k
         while True:
             # The slowest first, so that the last ones to run are short.
-            chosen = sorted(ranked[:wanted], key=lambda candidate: -candidate.seconds)
+            chosen = sorted(line[:wanted], key=lambda candidate: -candidate.seconds)
             fitted = [Contender(c.name, fit(c.hyperparameters, space, share)) for c in chosen]
             default = Contender("default", self._job.spec.default())
             # Where the time may not suffice for all, the one that all are compared with comes first.
@@ -122,19 +124,9 @@ class _Racing:
             stage = self._train(contenders, self._seeds[0])
             # What learned on the subset may explode on ten times the steps: the next best takes its place.
             fallen = sum(run.state == RunState.DIVERGED for run in stage if run.contender != "default")
-            if wanted == top_k + fallen or wanted >= len(ranked) or self._job.out_of_time():
+            if wanted == top_k + fallen or wanted >= len(line) or self._job.out_of_time():
                 return stage, {contender.name: contender for contender in contenders}
             wanted = top_k + fallen
-
-    def _affordable(self, ranked: list[Candidate]) -> int:
-        """How many of the wanted the job's time limit leaves time for, by the seconds of their trials; one at least."""
-        spec, left = self._job.spec, allowance(self._job, self._promotion)
-        growth = self._job.train_count * self._promotion.epochs / (spec.subset.train * spec.subset.epochs)
-        seconds = [candidate.seconds * growth for candidate in ranked[: self._promotion.top_k]]
-        begun = {run.contender for run in self._load() if run.seed == self._seeds[0]} - {"default"}
-        fewest = max(1, min(len(begun), self._promotion.top_k))
-        enough = (n for n in range(len(seconds), 0, -1) if left.in_time(seconds[:n], [max(seconds[:n])]))
-        return max(fewest, next(enough, 1))
 
     def _further_round(
         self, race: Race, contenders: dict[str, Contender], runs: dict[str, list[Run]], seed: int
@@ -158,10 +150,12 @@ class _Racing:
         return race.ended
 
     def _lacks(self, race: Race, runs: dict[str, list[Run]]) -> Spent | None:
-        """Whether one more seed, and then the verdict, is more than may be spent."""
+        """Whether one more seed, and then verdict and ensemble, is more than may be spent."""
         seconds = {name: runs[name][0].seconds or 0.0 for name in runs}
         verdict = [seconds[race.winner()], seconds.get("default", 0.0)] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
-        return allowance(self._job, self._promotion).lacks([seconds[name] for name in race.running], verdict)
+        left, further = allowance(self._job, self._promotion), [seconds[name] for name in race.running]
+        ensemble = ensemble_runs(self._job, seconds[race.winner()], whole=True)
+        return left.lacks(further, verdict) or (None if left.in_time(further, verdict, *ensemble) else "time")
 
     def _train(self, contenders: Sequence[Contender], seed: int) -> list[Run]:
         """The runs of this seed."""

@@ -3,7 +3,7 @@
 The subset's own ranking is worth having and is not the truth: among its best, a trial's luck counts as much as its merit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain
 from tuner.statistics.rank_correlation import RankCorrelation, kendall
-from tuner.store.runs import RunState
+from tuner.store.runs import Run, RunState
 
 GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
@@ -25,7 +25,8 @@ GATE = 0.4
 
 @dataclass(frozen=True)
 class Candidate:
-    """A distinct configuration of the search, with the value and the seconds of its trial."""
+    """A distinct configuration of the search, with the value and the seconds of its trial, or of its run in the rung, per as
+    many images."""
 
     name: str
     hyperparameters: Hyperparameters
@@ -61,32 +62,42 @@ def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter,
     if seen.high < GATE and len(candidates) > size:
         climbing, widened = candidates[: 2 * size], True
         ended = _train(job, data, climbing, meter, later)
-    judged = [candidate for candidate in candidates if ended.get(candidate.name) is not None]
+    judged = [replace(c, **vars(found)) for c in candidates if (found := ended.get(c.name)) is not None]
     # A candidate whose run the time limit cut off keeps its place behind those that were judged.
     unjudged = [candidate for candidate in candidates if candidate.name not in ended]
-    ranked = sorted(judged, key=lambda candidate: -(ended[candidate.name] or 0.0)) + unjudged
+    ranked = sorted(judged, key=lambda candidate: -candidate.value) + unjudged
     return Climb(ranked, _tau(seen, _both(candidates[:size], ended), widened))
+
+
+@dataclass(frozen=True)
+class _Climbed:
+    value: float
+    seconds: float
 
 
 def _train(
     job: RunningJob, data: DataSlice, climbing: list[Candidate], meter: Meter, later: Ahead
-) -> dict[str, float | None]:
-    """Of those whose run has ended their accuracy; None where it has exploded or failed."""
+) -> dict[str, _Climbed | None]:
+    """Of those whose run has ended what it came to; None where it has exploded or failed."""
     epochs = job.spec.subset.epochs
     by_cost = sorted(climbing, key=lambda candidate: -candidate.seconds)
     contenders = [Contender(c.name, fit(c.hyperparameters, job.spec.search_space, 1 / GROWTH)) for c in by_cost]
     plan = Plan("rung", data, epochs, decay=True, keep_weights=False)
     show = meter.measure("rung", len(climbing) * epochs, data.train[1], later)
     found = [run for run in retrain(job, plan, contenders, show) if run.state != RunState.RUNNING]
-    return {run.contender: run.validation_accuracy if run.state == RunState.COMPLETE else None for run in found}
+    return {run.contender: _climbed(run) if run.state == RunState.COMPLETE else None for run in found}
 
 
-def _agreement(climbing: list[Candidate], ended: dict[str, float | None]) -> RankCorrelation:
-    pairs = [(c.value, value) for c in climbing if (value := ended.get(c.name)) is not None]
+def _climbed(run: Run) -> _Climbed:
+    return _Climbed(run.validation_accuracy or 0.0, (run.seconds or 0.0) / GROWTH)
+
+
+def _agreement(climbing: list[Candidate], ended: dict[str, _Climbed | None]) -> RankCorrelation:
+    pairs = [(c.value, found.value) for c in climbing if (found := ended.get(c.name)) is not None]
     return kendall(np.array([search for search, _ in pairs]), np.array([rung for _, rung in pairs]))
 
 
-def _both(climbing: list[Candidate], ended: dict[str, float | None]) -> int:
+def _both(climbing: list[Candidate], ended: dict[str, _Climbed | None]) -> int:
     """How many have a value of the search and one of the rung."""
     return sum(ended.get(candidate.name) is not None for candidate in climbing)
 

@@ -1,13 +1,9 @@
-"""The verdict: winner and default configuration, trained with fresh seeds, on the one opening of the sealed test set.
-
-The race's own seeds have chosen the winner, so its nets flatter it; the test images and the fresh seeds have chosen nothing.
-"""
+"""The verdict: the finalists and the ensemble on the one opening of the sealed test set, which has chosen nothing."""
 
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +12,21 @@ from sqlalchemy import Connection
 from tuner.data.sealed import Pixels, open_test_set
 from tuner.errors import TestSetSealed
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
 from tuner.specs.verdict import BagMember, Delivered, Ensemble, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
 from tuner.stages import race
-from tuner.stages.allowance import allowance, costs
+from tuner.stages.allowance import costs
 from tuner.stages.ensemble import Assembled, Built
+from tuner.stages.finalists import Finalist, Finals
 from tuner.stages.gain import CONFIDENCE, untold, weigh, wilson
 from tuner.stages.job import RunningJob
-from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
-from tuner.stages.race import Raced, full_plan, stored_net
-from tuner.stages.retraining import Contender, retrain, stage_seeds
 from tuner.statistics.comparison import Correct, compare_nets
-from tuner.store import ledger, model_registry, runs, verdicts
+from tuner.store import ledger, model_registry, verdicts
 from tuner.store.clock import now
 from tuner.store.events import Entry
 from tuner.store.ledger import Opener, Opening
-from tuner.store.model_files import AnyNet, ModelConfig, StoredNet, read_weights, write_model
+from tuner.store.model_files import AnyNet, ModelConfig, read_weights, write_model
 from tuner.store.model_registry import Model, ModelMetrics
-from tuner.store.runs import Run, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -42,42 +34,11 @@ TIMED_IMAGES = 200
 
 
 @dataclass(frozen=True)
-class _Net:
-    """One entry of the frozen list."""
+class _Frozen(Finals):
+    """The list that the opening scores."""
 
-    run: Run
-    sha256: str
-    stored: StoredNet
-
-
-@dataclass(frozen=True)
-class _Finalist:
-    """A configuration with its nets on the frozen list, in the order of their seeds."""
-
-    kind: Literal["single", "default"]
-    contender: str
-    nets: tuple[_Net, ...]
-
-    @property
-    def delivered(self) -> int:
-        """The place of the median net by validation accuracy; of an even number the lower one."""
-        by_accuracy = sorted(range(len(self.nets)), key=lambda k: (self.nets[k].run.validation_accuracy or 0.0, k))
-        return by_accuracy[(len(by_accuracy) - 1) // 2]
-
-
-@dataclass(frozen=True)
-class _Final:
-    """The winner first; the default configuration is the second where it is another one that reached its end."""
-
-    finalists: tuple[_Finalist, ...]
-    fresh: bool
-    """Whether the seeds are not the race's."""
     built: tuple[Built, ...] = ()
     """The ensemble's models."""
-
-    @property
-    def winner(self) -> _Finalist:
-        return self.finalists[0]
 
     def hashes(self) -> list[str]:
         nets = {net.sha256 for finalist in self.finalists for net in finalist.nets}
@@ -98,13 +59,14 @@ class _Reading:
     built_milliseconds: tuple[float, ...] = ()
 
 
-def judge(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, assembled: Assembled | None = None) -> bool:
+def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assembled | None = None) -> bool:
     """Keep the winner's, the default's and the ensemble's models, and record the verdict; answers whether the test set is open.
 
     The opening stands in the ledger before an image is read; a restart in between opens the same list again. A study whose test
     set was opened for other models before keeps these without a test accuracy, unless the job forces it.
     """
-    final = replace(_final(job, promotion, promoted), built=() if assembled is None else assembled.built)
+    built = () if assembled is None else assembled.built
+    final = _Frozen(finals.finalists, finals.fresh, built)
     reading = _read(job, final)
     metrics = [_metrics(final, reading, k) for k in range(len(final.finalists))]
     models = [_keep(job, finalist, told) for finalist, told in zip(final.finalists, metrics, strict=True)]
@@ -124,62 +86,7 @@ def judge(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, assembl
     return reading is not None
 
 
-def _final(job: RunningJob, promotion: PromotionSpec, promoted: Promoted) -> _Final:
-    """Nets with fresh seeds, or the race's where time was too short for a single one of the winner's."""
-    raced = promoted.raced
-    names = list(dict.fromkeys([raced.winner.name, "default"]))
-    contenders = [raced.contenders[name] for name in names if raced.runs.get(name)]
-    trained = _train(job, promotion, promoted, contenders)
-    fresh = any(run.contender == raced.winner.name for run in trained)
-    found = trained if fresh else [run for name in names for run in raced.runs.get(name, [])]
-    return _Final(_finalists(job, raced.winner.name, found), fresh)
-
-
-def _finalists(job: RunningJob, winner: str, found: list[Run]) -> tuple[_Finalist, ...]:
-    """By the seeds that both have; where they have none in common, the default is left out."""
-    by_name = {name: {run.seed: run for run in found if run.contender == name} for name in (winner, "default")}
-    shared = [seed for seed in by_name[winner] if seed in by_name["default"]]
-    kinds: dict[str, Literal["single", "default"]] = {"default": "default", winner: "single"}
-    names = [winner, *(["default"] if winner != "default" and shared else [])]
-    seeds = shared or list(by_name[winner])
-    return tuple(
-        _Finalist(kinds[name], name, tuple(_net(job, by_name[name][seed]) for seed in seeds)) for name in names
-    )
-
-
-def _net(job: RunningJob, run: Run) -> _Net:
-    weights = read_weights(job.models_dir / str(run.weights))
-    return _Net(run, hashlib.sha256(weights).hexdigest(), stored_net(job, run))
-
-
-def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, contenders: list[Contender]) -> list[Run]:
-    """The runs with fresh seeds that reached their end, in the order of the seeds."""
-    raced = promoted.raced
-    count = _affordable(job, promotion, raced, contenders)
-    seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)[:count]
-    if not seeds:
-        return []
-    plan = full_plan(job, promotion, "verdict", seeds)
-    epochs = len(contenders) * count * promotion.epochs
-    show = promoted.meter.measure("verdict", epochs, job.train_count, ahead(job, job.challenge_epochs))
-    found = [run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE]
-    return sorted(found, key=lambda run: seeds.index(run.seed) if run.seed in seeds else len(seeds))
-
-
-def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contenders: list[Contender]) -> int:
-    """How many fresh seeds there is time for: two whatever they cost, unless the job's time limit is too short for them."""
-    seconds = [raced.runs[contender.name][0].seconds or 0.0 for contender in contenders]
-    study_id, job_id = job.study_id, job.lease.job_id
-    begun = {run.seed for run in job.read(lambda c: runs.load_runs(c, study_id, job_id, "verdict"))}
-    left = allowance(job, promotion, after_race=True)
-    for count in range(promotion.max_seeds, len(begun), -1):
-        spent = left.lacks(seconds * count)
-        if spent is None or (spent == "cost" and count <= EXPECTED_SEEDS and left.in_time(seconds * count)):
-            return count
-    return len(begun)
-
-
-def _read(job: RunningJob, final: _Final) -> _Reading | None:
+def _read(job: RunningJob, final: _Frozen) -> _Reading | None:
     """None where the sealed test set stays closed."""
     opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum, job.forces_test)
     openings: list[Opening] = []
@@ -208,7 +115,7 @@ def _read(job: RunningJob, final: _Final) -> _Reading | None:
     )
 
 
-def _correct(finalist: _Finalist, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> Correct:
+def _correct(finalist: Finalist, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> Correct:
     return np.array([_right(net.stored, images, labels, tick) for net in finalist.nets])
 
 
@@ -218,7 +125,7 @@ def _right(net: AnyNet, images: Pixels, labels: Pixels, tick: Callable[[], None]
     return right
 
 
-def _scores(final: _Final, reading: _Reading) -> dict[str, dict[str, int]]:
+def _scores(final: _Frozen, reading: _Reading) -> dict[str, dict[str, int]]:
     """By the models' hashes."""
     scored = [
         (net.sha256, right)
@@ -229,7 +136,7 @@ def _scores(final: _Final, reading: _Reading) -> dict[str, dict[str, int]]:
     return {sha256: {"correct": int(right.sum()), "images": len(right)} for sha256, right in scored}
 
 
-def _metrics(final: _Final, reading: _Reading | None, k: int) -> ModelMetrics:
+def _metrics(final: _Frozen, reading: _Reading | None, k: int) -> ModelMetrics:
     """Of the delivered net of finalist `k`."""
     finalist = final.finalists[k]
     validation = finalist.nets[finalist.delivered].run.validation_accuracy or 0.0
@@ -257,7 +164,7 @@ def _built_metrics(built: Built, reading: _Reading | None, k: int) -> ModelMetri
     )
 
 
-def _ensemble(told: Ensemble, final: _Final, reading: _Reading | None) -> Ensemble:
+def _ensemble(told: Ensemble, final: _Frozen, reading: _Reading | None) -> Ensemble:
     """What the test images have shown of bag and student, each against the delivered single net."""
     if reading is None:
         return told
@@ -280,7 +187,7 @@ def _ensemble(told: Ensemble, final: _Final, reading: _Reading | None) -> Ensemb
     return told.model_copy(update={**changes, "words": "; ".join(words)})
 
 
-def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Reading | None, model: Model) -> Verdict:
+def _verdict(job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Reading | None, model: Model) -> Verdict:
     winner, validation_count = final.winner, job.dataset.train_count - job.train_count
     net = winner.nets[winner.delivered]
     spent = [StageCost(**vars(cost)) for cost in costs(job)]
@@ -302,7 +209,7 @@ def _verdict(job: RunningJob, promoted: Promoted, final: _Final, reading: _Readi
     )
 
 
-def _gain(final: _Final, reading: _Reading) -> Gain:
+def _gain(final: _Frozen, reading: _Reading) -> Gain:
     if final.winner.contender == "default":
         return weigh(reading.correct[0], None, final.fresh)
     if len(final.finalists) == 1:
@@ -324,7 +231,7 @@ def _opening(reading: _Reading) -> OpeningTold:
     )
 
 
-def _keep(job: RunningJob, finalist: _Finalist, metrics: ModelMetrics) -> Model:
+def _keep(job: RunningJob, finalist: Finalist, metrics: ModelMetrics) -> Model:
     """Write the delivered net's folder, the same one again after a restart; answers its row."""
     net = finalist.nets[finalist.delivered]
     run = net.run
