@@ -20,18 +20,17 @@ import hashlib
 import json
 import os
 import queue
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 from sqlalchemy import Engine
 
+from benchmarks.goals import run_study
 from tuner.data.catalogue import Dataset, open_dataset
 from tuner.data.sealed import open_test_set
 from tuner.data.splits import part_sizes
@@ -45,8 +44,6 @@ from tuner.store import ledger, runs, studies, trials, verdicts
 from tuner.store.database import migrate, open_database, reading, writing
 from tuner.store.ledger import Opener
 from tuner.store.model_files import StoredNet
-
-TUNER = Path(sys.executable).with_name("tuner")
 
 
 @dataclass(frozen=True)
@@ -66,15 +63,6 @@ class Studied:
         assert gain is not None
         assert gain.winner_accuracy is not None
         return gain.winner_accuracy
-
-
-def run_study(settings: Settings, spec: dict[str, Any], seed: int) -> str:
-    """The name of the study with that seed, which has ended."""
-    name = f"promotion-{seed}"
-    body = json.dumps({**spec, "name": name, "seed": seed})
-    environment = {**os.environ, "TUNER_DATA_DIR": str(settings.data_dir)}
-    subprocess.run([TUNER, "run", "-"], input=body, text=True, env=environment, check=True, stdout=sys.stderr)
-    return name
 
 
 def studied(engine: Engine, dataset: Dataset, name: str) -> Studied | None:
@@ -176,8 +164,10 @@ def main() -> None:
         migrate(engine)
         found = []
         for seed in range(arguments.first, arguments.first + arguments.seeds):
-            one = studied(engine, dataset, f"promotion-{seed}")
-            one = one or studied(engine, dataset, run_study(settings, spec, seed))
+            name = f"promotion-{seed}"
+            if (one := studied(engine, dataset, name)) is None:
+                run_study(settings, name, spec, seed)
+                one = studied(engine, dataset, name)
             if one is None:
                 raise SystemExit(f"the study with seed {seed} must end with a verdict, but has none")
             found.append(one)
