@@ -203,6 +203,7 @@ SURE, UNSURE = [0.9, 0.1], [0.6, 0.4]
         ([[SURE, SURE[::-1]], [SURE, SURE], [UNSURE[::-1], SURE]], 5, [1]),
         ([[SURE, SURE, SURE[::-1]], [UNSURE[::-1], UNSURE, SURE]], 2, [1, 0]),  # two that make up for each other
         ([[SURE, SURE, SURE[::-1]], [UNSURE[::-1], UNSURE, SURE]], 1, [1]),
+        ([[UNSURE, UNSURE], [UNSURE, SURE]], 5, [1]),  # both have all right; the second one is surer
     ],
 )
 def test_a_selection_takes_what_makes_the_average_better(said: Any, most: int, chosen: list[int]) -> None:

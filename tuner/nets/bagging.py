@@ -21,28 +21,26 @@ def bootstrap(count: int, seed: int) -> NDArray[np.int64]:
 def select(members: Sequence[Probabilities], labels: NDArray[Any], most: int) -> list[int]:
     """Greedy selection with replacement (Caruana et al. 2004): the positions of at most `most` `members`, one after another.
 
-    Each is the one that makes the average's accuracy on `labels` (images,) the highest, or of equal ones its cross-entropy the
-    lowest; of all beginnings of that row the best one is the answer, of equal ones the shortest.
+    Each is the one that makes the average's cross-entropy on `labels` (images,) the lowest; of all beginnings of that row the
+    best one is the answer, of equal ones the shortest. Accuracy, which moves by whole images, would fit the chance of these.
     """
-    at = np.arange(len(labels))
     total = np.zeros_like(members[0], dtype=np.float64)
     chosen: list[int] = []
-    best: tuple[float, float] = (-1.0, 0.0)
-    length = 0
-    for _ in range(most):
-
-        def score(k: int) -> tuple[float, float]:
-            mean = (total + members[k]) / (len(chosen) + 1)  # noqa: B023  # called in this turn only
-            fit = float(np.log(np.maximum(mean[at, labels], 1e-12)).mean())
-            return float((mean.argmax(1) == labels).mean()), fit
-
-        scores = [score(k) for k in range(len(members))]
-        pick = max(range(len(members)), key=lambda k: scores[k])
+    best, length = np.inf, 0
+    for turn in range(1, most + 1):
+        losses = [cross_entropy((total + member) / turn, labels) for member in members]
+        pick = int(np.argmin(losses))
         total += members[pick]
         chosen.append(pick)
-        if scores[pick] > best:
-            best, length = scores[pick], len(chosen)
+        if losses[pick] < best:
+            best, length = losses[pick], turn
     return chosen[:length]
+
+
+def cross_entropy(probabilities: Probabilities, labels: NDArray[Any]) -> float:
+    """The mean over the images of −log of what `probabilities` (images, classes) gives their `labels` (images,)."""
+    given = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(given, 1e-12)).mean())
 
 
 def pack(members: Sequence[Mapping[str, NDArray[Any]]]) -> bytes:

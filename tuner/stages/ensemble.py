@@ -15,7 +15,7 @@ from safetensors.numpy import load
 
 from tuner.data.catalogue import validation_images
 from tuner.executors.protocol import Teacher
-from tuner.nets.bagging import average, pack, select
+from tuner.nets.bagging import average, cross_entropy, pack, select
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import EnsembleSpec, PromotionSpec
 from tuner.specs.verdict import BagMember, Ensemble
@@ -135,7 +135,10 @@ class _Assembling:
         return [run for run in mine if run.state == RunState.COMPLETE]
 
     def _bag(self, members: list[Run]) -> tuple[Built | None, bool]:
-        """The better of all members and of the greedy selection, if there are two nets for any; whether it is the selection."""
+        """The better of all members and of the greedy selection, if there are two nets for any; whether it is the selection.
+
+        Better is the lower cross-entropy on the validation images, by which the selection was made.
+        """
         pool = [*members, *self._paid]
         said = [self._ask(stored_net(self._job, run), self._images) for run in pool]
         choices = []
@@ -146,9 +149,10 @@ class _Assembling:
             choices.append(chosen)
         if not choices:
             return None, False
-        right = [float((average([said[k] for k in one]).argmax(1) == self._labels).mean()) for one in choices]
-        best = choices[int(np.argmax(right))]
-        return self._join(pool, best, max(right)), best is chosen
+        answers = [average([said[k] for k in one]) for one in choices]
+        best = int(np.argmin([cross_entropy(answer, self._labels) for answer in answers]))
+        right = float((answers[best].argmax(1) == self._labels).mean())
+        return self._join(pool, choices[best], right), choices[best] is chosen
 
     def _join(self, pool: list[Run], chosen: list[int], validation_accuracy: float) -> Built:
         places = sorted(set(chosen))
