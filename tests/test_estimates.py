@@ -21,7 +21,7 @@ from tuner.statistics import study_cost, training_cost
 from tuner.statistics.study_cost import Circumstances, RandomPoint
 from tuner.statistics.training_cost import Epoch
 from tuner.store import estimating, runners, timings
-from tuner.store.database import writing
+from tuner.store.database import open_database, reading, writing
 
 COEFFICIENTS = np.array([200.0, 100.0, 3e-3, 2e-3, 1e-3, 0.05, 0.02, 0.03, 0.01, 0.02, 0.02])
 
@@ -79,6 +79,7 @@ def test_ended_studies_correct_the_estimates_to_come() -> None:
     corrected = expect(promotion=None, past=((10.0, 20.0),) * 20)
     assert 1.5 < corrected.seconds / plain.seconds < 2
     assert corrected.studies == 20
+    assert corrected.seconds / corrected.correction == pytest.approx(plain.seconds, rel=0.1)
     assert corrected.high / corrected.low < 1.3 * plain.high / plain.low
 
 
@@ -121,6 +122,22 @@ def test_a_runner_times_nets_when_it_is_asked(
         main()
     assert ended.value.code in (0, None)
     assert f"{later['timings']} timed epochs and 1 ended studies" in capsys.readouterr().out
+
+
+def test_a_correction_is_not_held_against_the_next_one(service: Service) -> None:
+    """A study that was told with a correction teaches by what was simulated: else a steady error would be learned by half."""
+    wait_until(lambda: service.api.post("/v1/estimates", json={"name": "a"}).status_code == 200, "nets are timed", 120)
+    service.post("first", **SMALL, budget={"n_trials": 6})
+    service.finish("first")
+    service.post("second", **SMALL, budget={"n_trials": 6})
+    told = Estimate.model_validate(service.status("second")["estimate"])
+    elapsed = service.finish("second")["job"]["elapsed_seconds"]
+    assert told.correction != 1
+    engine = open_database(service.settings.database_url)
+    with reading(engine) as connection:
+        newest, *_ = timings.past(connection)
+    engine.dispose()
+    assert newest == pytest.approx((told.seconds / told.correction, elapsed), abs=0.01)
 
 
 def test_what_cannot_be_estimated_is_refused(service: Service) -> None:

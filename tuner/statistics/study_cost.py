@@ -57,11 +57,11 @@ class Circumstances:
 def estimate(
     spec: StudySpec, around: Circumstances, cost: TrainingCost, timings: int, past: Sequence[tuple[float, float]]
 ) -> Estimate:
-    """`past`: of ended studies, the seconds that were estimated and those that passed."""
+    """`past`: of ended studies, the seconds that were simulated and those that passed."""
     generator = np.random.default_rng(0)
     simulation = _Simulation(spec, around, cost, generator)
     searches, promotions = simulation.draw()
-    ratios = np.log([actual / estimated for estimated, actual in past])
+    ratios = np.log([actual / simulated for simulated, actual in past])
     weight = len(ratios) / (len(ratios) + PRIOR_WEIGHT)
     bias = weight * float(np.mean(ratios)) if len(ratios) else 0.0
     squares = PRIOR_WEIGHT * PRIOR_SPREAD**2 + float(((ratios - bias) ** 2).sum())
@@ -82,6 +82,7 @@ def estimate(
         slots=around.slots,
         timings=timings,
         studies=len(ratios),
+        correction=math.exp(bias),
     )
 
 
