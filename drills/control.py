@@ -16,7 +16,7 @@ Action = Literal["pause", "resume", "cancel"]
 
 ACTS_WITHIN_SECONDS = 2.0
 
-STAGES = ("search", "rung", "promotion", "ensemble")
+STAGES = ("search", "rung", "promotion", "verdict", "ensemble")
 
 AFTERWARDS: dict[Action, tuple[str, ...]] = {
     "pause": ("paused",),

@@ -45,7 +45,7 @@ def _let_runner_stand_still(site: Site, services: list[Service], study: str, wit
 
     def is_under_way() -> bool:
         status = site.status(study)
-        return status["trials"]["complete"] >= trials or status["stage"] in ("rung", "promotion", "ensemble")
+        return status["trials"]["complete"] >= trials or status["stage"] in ("rung", "promotion", "verdict", "ensemble")
 
     wait_until(is_under_way, f"{study} is under way")
     job = _job(site, study)

@@ -63,7 +63,8 @@ def kept(house: House, job: RunningJob) -> dict[str, Model]:
 def net_of(house: House, job: RunningJob, member: BagMember) -> StoredNet:
     """As it was trained in race, verdict or bag."""
     runs = [run for stage in STAGES for run in house.trained(job, stage)]
-    [run] = [run for run in runs if (run.contender, run.seed) == (member.contender, member.seed)]
+    same = (run for run in runs if run.seed == member.seed and run.hyperparameters == member.hyperparameters)
+    [run] = [run for run in same if (run.stage == "ensemble") == member.bootstrap]
     return weights_of(job, run)
 
 
@@ -88,7 +89,7 @@ def test_the_bag_says_what_its_members_say_on_average(house: House, whole: Runni
 def test_members_have_fresh_seeds_and_bootstrap_samples(house: House, whole: RunningJob) -> None:
     """As many as wanted, of the winner's configuration, each with a seed that race and verdict have not used."""
     trained = house.trained(whole, "ensemble")
-    members = [run for run in trained if run.contender == "member"]
+    members = [run for run in trained if run.contender.startswith("member-")]
     winner = kept(house, whole)["single"]
     assert len({run.seed for run in members}) == 3 == told(house, whole).members_trained
     assert {run.hyperparameters for run in trained} == {winner.hyperparameters}

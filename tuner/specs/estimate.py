@@ -28,6 +28,6 @@ class Estimate(Spec):
     slots: int = Field(description="trials at once")
     timings: int = Field(description="epochs timed on this installation from which the cost of a step was learned")
     studies: int = Field(description="ended ones whose estimates were held against their time")
-    correction: float = Field(
-        1.0, gt=0, description="of the simulated seconds, by how these studies' time differed from theirs"
+    simulated_seconds: float | None = Field(
+        None, description="without the correction by these studies, and without the time limit"
     )

@@ -159,7 +159,7 @@ class Ensemble(Spec):
     members_wanted: int
     members_trained: int
     selection: Literal["bag", "greedy", "none"] = Field(
-        description="bag: all members; greedy: a selection from race and bag that was better on validation"
+        description="bag: all members; greedy: a selection from the nets of race, verdict and bag that was better on validation"
     )
     members: tuple[BagMember, ...]
     bag_gain: float | None = Field(None, description="of the bag over the single net; null: unknown")

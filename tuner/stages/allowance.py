@@ -25,9 +25,12 @@ class Allowance:
 
     def lacks(self, *runs: Sequence[float]) -> Spent | None:
         """Why there is not enough for `runs`, each batch of so many seconds of training after the other; None: there is."""
-        if self.training_seconds is not None and sum(map(sum, runs)) > self.training_seconds:
+        if not self.affords(*runs):
             return "cost"
         return None if self.in_time(*runs) else "time"
+
+    def affords(self, *runs: Sequence[float]) -> bool:
+        return self.training_seconds is None or sum(map(sum, runs)) <= self.training_seconds
 
     def in_time(self, *runs: Sequence[float]) -> bool:
         return self.seconds is None or sum(self._elapsed(batch) for batch in runs) <= self.seconds

@@ -85,6 +85,9 @@ class _Assembling:
         # A net that is too large to win is none for a bag.
         self._paid = [run for run in [*raced, *finals.fresh_runs()] if run.contender not in self._raced.race.aside]
         self._student_seed, *self._member_seeds = stage_seeds(job.spec.seed, "ensemble", spec.members + 1)
+        # By its configuration's name: should another one win after a restart, its members are others.
+        winner = self._raced.winner
+        self._member = Contender(f"member-{winner.name}", winner.hyperparameters, bootstrap=True)
         self._images, self._labels = validation_images(job.dataset)
 
     def run(self) -> Assembled:
@@ -104,7 +107,8 @@ class _Assembling:
     def _affordable(self) -> _Extent:
         """What there is time for. A student comes before members: the nets that there are can teach it, too."""
         begun = self._load()
-        members = sum(run.contender == "member" for run in begun)
+        mine = [run for run in begun if run.contender == self._member.name]
+        members, ended = len(mine), sum(run.state != RunState.RUNNING for run in mine)
         if any(run.contender.startswith("student") for run in begun):
             return _Extent(members, student=True)
         seconds = self._raced.runs[self._raced.winner.name][0].seconds or 0.0
@@ -112,7 +116,7 @@ class _Assembling:
         for student in sorted({self._spec.student, False}, reverse=True):
             fewest = max(members, 2 - len(self._paid)) if student else members
             for count in range(self._spec.members, fewest - 1, -1):
-                if left.in_time([seconds] * count, [seconds * self._spec.student_cost()] * student):
+                if left.in_time([seconds] * (count - ended), [seconds * self._spec.student_cost()] * student):
                     return _Extent(count, student)
         return _Extent(members, student=False)
 
@@ -121,8 +125,7 @@ class _Assembling:
         seeds = tuple(self._member_seeds[: extent.members])
         if not seeds:
             return []
-        contender = Contender("member", self._raced.winner.hyperparameters, bootstrap=True)
-        found = self._train(contender, seeds, extent.student * self._promotion.epochs)
+        found = self._train(self._member, seeds, extent.student * self._promotion.epochs)
         return sorted(found, key=lambda run: seeds.index(run.seed))
 
     def _train(self, contender: Contender, seeds: tuple[int, ...], later: int) -> list[Run]:
@@ -169,7 +172,7 @@ class _Assembling:
             best_epoch=max(run.best_epoch or 0 for run in nets),
             members=tuple(
                 BagMember(
-                    contender=run.contender,
+                    contender="member" if run.stage == "ensemble" else run.contender,
                     hyperparameters=run.hyperparameters,
                     seed=run.seed,
                     bootstrap=run.stage == "ensemble",
@@ -229,7 +232,7 @@ class _Assembling:
         if trained < self._spec.members:
             words.append("the time limit left no time for more, or a run did not reach its end")
         if bag is None:
-            words.append("there are no two nets for a bag")
+            words.append("there is no bag, since no two nets were better than the best one alone")
         elif greedy:
             words.append(
                 "the bag is a greedy selection from the nets of race, verdict and bag, which was better on the validation images"

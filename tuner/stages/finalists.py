@@ -107,14 +107,15 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
     An ensemble takes the second one's time rather than have no student, and further ones' rather than have fewer members.
     """
     seconds = [raced.runs[contender.name][0].seconds or 0.0 for contender in contenders]
-    study_id, job_id = job.study_id, job.lease.job_id
-    begun = {run.seed for run in job.read(lambda c: runs.load_runs(c, study_id, job_id, "verdict"))}
-    left = allowance(job, promotion)
-    for count in range(promotion.max_seeds, len(begun), -1):
+    seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)
+    found = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, "verdict"))
+    ended = {(run.contender, run.seed) for run in found if run.state != RunState.RUNNING}
+    fewest, left = len({run.seed for run in found}), allowance(job, promotion)
+    for count in range(promotion.max_seeds, fewest, -1):
+        pairs = [(contender.name, seed) for seed in seeds[:count] for contender in contenders]
+        ahead_of_it = [s for pair, s in zip(pairs, seconds * count, strict=True) if pair not in ended]
         ensemble = ensemble_runs(job, seconds[0], whole=count > EXPECTED_SEEDS) if count > 1 else []
-        spent = left.lacks(seconds * count)
-        if (spent is None or (spent == "cost" and count <= EXPECTED_SEEDS)) and left.in_time(
-            seconds * count, *ensemble
-        ):
+        affordable = count <= EXPECTED_SEEDS or left.affords(seconds * count)
+        if affordable and left.in_time(ahead_of_it, *ensemble):
             return count
-    return len(begun)
+    return fewest

@@ -1,49 +1,80 @@
-"""Who may race where the job's time is limited: the rung's best, as far as the job can come to its end in time with them."""
+"""Who races: the rung's best, and under a time limit those with whom the job can come to its end in time."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
 from tuner.stages.allowance import allowance, ensemble_runs
 from tuner.stages.job import RunningJob
+from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate
+from tuner.store.runs import Run, RunState, Stage, load_runs
+
+AFTERWARDS = ((EXPECTED_SEEDS, True), (1, True), (1, False), (0, False))
+"""What is to come after the race, the best first: so many fresh nets for the verdict, and whether the least of an ensemble."""
 
 
-def line_up(
-    job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], begun: set[str]
-) -> tuple[list[Candidate], int]:
-    """The candidates in the order of their turns, and how many get one: those whose nets have `begun` in any case."""
-    if job.spec.budget.timeout_seconds is None:
-        return ranked, promotion.top_k
-    fitting, count = _fitting(job, promotion, ranked)
-    names = {candidate.name for candidate in fitting}
-    line = [*fitting, *(candidate for candidate in ranked if candidate.name not in names)]
-    line.sort(key=lambda candidate: candidate.name not in begun)
-    return line, max(count, min(len(begun), promotion.top_k))
+@dataclass(frozen=True)
+class LineUp:
+    order: list[Candidate]
+    count: int
+    """So many of them race; for each that explodes one more."""
 
 
-def _fitting(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate]) -> tuple[list[Candidate], int]:
-    """Those with each of whom the job can come to its end in time, and how many of them may race.
+def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], default_seconds: float) -> LineUp:
+    """Of the `ranked`; `default_seconds` takes the default configuration for as many images as their seconds are of.
 
-    At its end stand the verdict's fresh nets, two of the winner or at least one, and the least of an ensemble. Who takes too long
-    gives way to the next that the rung's images hardly tell apart; where there is none, less comes after the race.
+    Who takes too long for what is to come after the race gives way to the next, as long as the rung's images hardly tell that one
+    from the best; else less comes afterwards. After a restart those are first whose nets have begun, and nobody joins a race that
+    is over.
     """
-    left, subset = allowance(job, promotion), job.spec.subset
-    growth = job.train_count * promotion.epochs / (subset.train * subset.epochs)
-    best = max((candidate.value for candidate in ranked), default=0.0)
-    standard_error = math.sqrt(2 * best * (1 - best) / subset.validation)
-    close = [candidate for candidate in ranked if candidate.value >= best - standard_error]
-    seconds = {candidate.name: growth * candidate.seconds for candidate in close}
-    for fresh, ensemble in ((EXPECTED_SEEDS, True), (1, True), (1, False)):
+    if job.spec.budget.timeout_seconds is None:
+        return LineUp(ranked, promotion.top_k)
+    raced = _runs(job, "promotion")
+    [first_seed] = stage_seeds(job.spec.seed, "promotion")
+    begun = {run.contender: run.state for run in raced if run.seed == first_seed}
+    ranked = sorted(ranked, key=lambda candidate: candidate.name not in begun)
+    sound = [candidate for candidate in ranked if begun.get(candidate.name) != RunState.DIVERGED]
+    fewest = sum(candidate.name in begun for candidate in sound)
+    if len(raced) > len(begun) or _runs(job, "verdict") or _runs(job, "ensemble"):
+        return LineUp(ranked, fewest)
+    timetable = _Timetable(job, promotion, begun, default_seconds)
+    for fresh, ensemble in AFTERWARDS:
+        fitting = [c for c in sound if c.name in begun or timetable.fits([c], fresh, ensemble)]
+        if not fitting or not (begun or _as_good(job, fitting[0], ranked[0])):
+            continue
+        counts = range(min(promotion.top_k, len(fitting)), 0, -1)
+        count = next((n for n in counts if timetable.fits(fitting[:n], fresh, ensemble)), 0)
+        if count:
+            return LineUp(fitting + [c for c in ranked if c not in fitting], max(count, fewest))
+    return LineUp(ranked, max(1, fewest))
 
-        def in_time(racing: Sequence[Candidate], fresh: int = fresh, ensemble: bool = ensemble) -> bool:
-            """The longest may win."""
-            took = [seconds[candidate.name] for candidate in racing]
-            bag = ensemble_runs(job, max(took), whole=False) if ensemble else []
-            return left.in_time(took, [max(took)] * min(fresh, promotion.max_seeds), *bag)
 
-        fitting = [candidate for candidate in close if in_time([candidate])]
-        for count in range(min(promotion.top_k, len(fitting)), 0, -1):
-            if in_time(fitting[:count]):
-                return fitting, count
-    return ranked, 1
+def _runs(job: RunningJob, stage: Stage) -> list[Run]:
+    return job.read(lambda connection: load_runs(connection, job.study_id, job.lease.job_id, stage))
+
+
+def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:
+    """Whether the images that have ranked them hardly tell them apart: by a standard error."""
+    error = math.sqrt(2 * best.value * (1 - best.value) / job.spec.subset.validation)
+    return candidate.climbed == best.climbed and candidate.value >= best.value - error
+
+
+class _Timetable:
+    def __init__(
+        self, job: RunningJob, promotion: PromotionSpec, begun: dict[str, RunState], default_seconds: float
+    ) -> None:
+        self._job, self._promotion = job, promotion
+        self._left, subset = allowance(job, promotion), job.spec.subset
+        self._growth = job.train_count * promotion.epochs / (subset.train * subset.epochs)
+        self._ended = {name for name, state in begun.items() if state != RunState.RUNNING}
+        self._default = self._growth * default_seconds
+
+    def fits(self, racing: Sequence[Candidate], fresh: int, ensemble: bool) -> bool:
+        """Whether there is time for the race of these and for all that follows it; the longest may win."""
+        seconds = {candidate.name: self._growth * candidate.seconds for candidate in racing}
+        winner = max(seconds.values())
+        race = [one for name, one in {**seconds, "default": self._default}.items() if name not in self._ended]
+        verdict = [winner, self._default] * min(fresh, self._promotion.max_seeds)
+        return self._left.in_time(race, verdict, *(ensemble_runs(self._job, winner, whole=False) if ensemble else []))

@@ -13,11 +13,12 @@ from tuner.specs.study import GROWTH, OPTIMISM_SEEDS, PromotionSpec
 from tuner.specs.verdict import Optimism, Tau
 from tuner.stages.allowance import allowance
 from tuner.stages.job import RunningJob
+from tuner.stages.line_up import line_up
 from tuner.stages.optimism import measure_optimism
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.race import Raced, race, race_ahead, verdict_ahead
 from tuner.stages.rung import Candidate, climb
-from tuner.store import trials
+from tuner.store import runs, trials
 
 RUNG_SHARE = 0.25
 """Of the time that the search has left of the job's limit."""
@@ -46,7 +47,8 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     climbed = climb(job, candidates, _affordable(job, promotion, candidates), meter, later + again)
     optimism = _optimism(job, ranked[0], meter, later) if ranked else None
     job.enter("promotion")
-    return Promoted(climbed.tau, optimism, race(job, promotion, climbed.ranked, meter), meter)
+    lined = line_up(job, promotion, climbed.ranked, _default_seconds(job, ranked))
+    return Promoted(climbed.tau, optimism, race(job, promotion, lined, meter), meter)
 
 
 def _affordable(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidate]) -> int:
@@ -56,7 +58,18 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, candidates: list[Cand
         return len(wanted)
     share = replace(left, seconds=RUNG_SHARE * left.seconds)
     seconds = [GROWTH * candidate.seconds for candidate in wanted]
-    return next((count for count in range(len(wanted), 0, -1) if share.in_time(seconds[:count])), 0)
+    begun = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, "rung"))
+    fewest = min(len(begun), len(wanted))
+    return next((count for count in range(len(wanted), fewest, -1) if share.in_time(seconds[:count])), fewest)
+
+
+def _default_seconds(job: RunningJob, ranked: list[FrozenTrial]) -> float:
+    """Of the default configuration on the subset; 0 where this job has not trained it there and no trial has."""
+    default = job.spec.default()
+    own = [trial for trial in ranked if job.spec.search_space.restore(trial.params) == default]
+    apart = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, "baseline"))
+    found = [trial.user_attrs["seconds"] for trial in own] + [run.seconds for run in apart if run.seconds is not None]
+    return next(iter(found), 0.0)
 
 
 def _candidates(job: RunningJob, ranked: list[FrozenTrial]) -> list[Candidate]:

@@ -16,10 +16,9 @@ from tuner.specs.verdict import Race as RaceTold
 from tuner.stages.allowance import Spent, allowance, ensemble_runs
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
-from tuner.stages.line_up import line_up
+from tuner.stages.line_up import LineUp
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
-from tuner.stages.rung import Candidate
 from tuner.statistics.race import ERROR, MARGIN, Race, Right
 from tuner.store import voided
 from tuner.store.model_files import StoredNet, read_weights
@@ -74,9 +73,9 @@ class Raced:
         return self.contenders[self.race.winner()]
 
 
-def race(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], meter: Meter) -> Raced:
+def race(job: RunningJob, promotion: PromotionSpec, lined: LineUp, meter: Meter) -> Raced:
     """Raises JobFailed where no contender reached the end of its first seed."""
-    return _Racing(job, promotion, meter).run(ranked)
+    return _Racing(job, promotion, meter).run(lined)
 
 
 class _Racing:
@@ -87,8 +86,8 @@ class _Racing:
         self._images, self._labels = validation_images(job.dataset)
         self._failures: dict[str, str] = {}
 
-    def run(self, ranked: list[Candidate]) -> Raced:
-        stage, contenders = self._first_round(ranked)
+    def run(self, lined: LineUp) -> Raced:
+        stage, contenders = self._first_round(lined)
         void = self._void()
         ended = [run for run in stage if run.state != RunState.RUNNING and run.contender not in void]
         # By name: which of them was started first depends on how long their trials took.
@@ -107,16 +106,14 @@ class _Racing:
                 stopped_by = self._further_round(race, contenders, runs, seed)
         return Raced(race, stopped_by or "max_seeds", contenders, runs, self._failures)
 
-    def _first_round(self, ranked: list[Candidate]) -> tuple[list[Run], dict[str, Contender]]:
+    def _first_round(self, lined: LineUp) -> tuple[list[Run], dict[str, Contender]]:
         """The first seed's runs, of as many as are wanted and have not failed, and of the default configuration."""
         limit = self._job.spec.budget.timeout_seconds
-        begun = {run.contender for run in self._load() if run.seed == self._seeds[0]} - {"default"}
-        line, top_k = line_up(self._job, self._promotion, ranked, begun)
         share, space = min(1.0, self._job.spec.subset.train / self._job.train_count), self._job.spec.search_space
-        wanted = top_k
+        wanted = lined.count
         while True:
             # The slowest first, so that the last ones to run are short.
-            chosen = sorted(line[:wanted], key=lambda candidate: -candidate.seconds)
+            chosen = sorted(lined.order[:wanted], key=lambda candidate: -candidate.seconds)
             fitted = [Contender(c.name, fit(c.hyperparameters, space, share)) for c in chosen]
             default = Contender("default", self._job.spec.default())
             # Where the time may not suffice for all, the one that all are compared with comes first.
@@ -124,9 +121,9 @@ class _Racing:
             stage = self._train(contenders, self._seeds[0])
             # What learned on the subset may explode on ten times the steps: the next best takes its place.
             fallen = sum(run.state == RunState.DIVERGED for run in stage if run.contender != "default")
-            if wanted == top_k + fallen or wanted >= len(line) or self._job.out_of_time():
+            if wanted == lined.count + fallen or wanted >= len(lined.order) or self._job.out_of_time():
                 return stage, {contender.name: contender for contender in contenders}
-            wanted = top_k + fallen
+            wanted = lined.count + fallen
 
     def _further_round(
         self, race: Race, contenders: dict[str, Contender], runs: dict[str, list[Run]], seed: int

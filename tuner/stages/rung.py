@@ -32,6 +32,7 @@ class Candidate:
     hyperparameters: Hyperparameters
     value: float
     seconds: float
+    climbed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,42 +63,39 @@ def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter,
     if seen.high < GATE and len(candidates) > size:
         climbing, widened = candidates[: 2 * size], True
         ended = _train(job, data, climbing, meter, later)
-    judged = [replace(c, **vars(found)) for c in candidates if (found := ended.get(c.name)) is not None]
+    judged = [climbed for c in candidates if (climbed := ended.get(c.name)) is not None]
     # A candidate whose run the time limit cut off keeps its place behind those that were judged.
     unjudged = [candidate for candidate in candidates if candidate.name not in ended]
     ranked = sorted(judged, key=lambda candidate: -candidate.value) + unjudged
     return Climb(ranked, _tau(seen, _both(candidates[:size], ended), widened))
 
 
-@dataclass(frozen=True)
-class _Climbed:
-    value: float
-    seconds: float
-
-
 def _train(
     job: RunningJob, data: DataSlice, climbing: list[Candidate], meter: Meter, later: Ahead
-) -> dict[str, _Climbed | None]:
-    """Of those whose run has ended what it came to; None where it has exploded or failed."""
+) -> dict[str, Candidate | None]:
+    """Those whose run has ended, as it came out; None where it has exploded or failed."""
     epochs = job.spec.subset.epochs
     by_cost = sorted(climbing, key=lambda candidate: -candidate.seconds)
     contenders = [Contender(c.name, fit(c.hyperparameters, job.spec.search_space, 1 / GROWTH)) for c in by_cost]
     plan = Plan("rung", data, epochs, decay=True, keep_weights=False)
     show = meter.measure("rung", len(climbing) * epochs, data.train[1], later)
     found = [run for run in retrain(job, plan, contenders, show) if run.state != RunState.RUNNING]
-    return {run.contender: _climbed(run) if run.state == RunState.COMPLETE else None for run in found}
+    by_name = {candidate.name: candidate for candidate in climbing}
+    return {run.contender: _climbed(by_name[run.contender], run) for run in found if run.contender in by_name}
 
 
-def _climbed(run: Run) -> _Climbed:
-    return _Climbed(run.validation_accuracy or 0.0, (run.seconds or 0.0) / GROWTH)
+def _climbed(candidate: Candidate, run: Run) -> Candidate | None:
+    if run.state != RunState.COMPLETE:
+        return None
+    return replace(candidate, value=run.validation_accuracy or 0.0, seconds=(run.seconds or 0.0) / GROWTH, climbed=True)
 
 
-def _agreement(climbing: list[Candidate], ended: dict[str, _Climbed | None]) -> RankCorrelation:
+def _agreement(climbing: list[Candidate], ended: dict[str, Candidate | None]) -> RankCorrelation:
     pairs = [(c.value, found.value) for c in climbing if (found := ended.get(c.name)) is not None]
     return kendall(np.array([search for search, _ in pairs]), np.array([rung for _, rung in pairs]))
 
 
-def _both(climbing: list[Candidate], ended: dict[str, _Climbed | None]) -> int:
+def _both(climbing: list[Candidate], ended: dict[str, Candidate | None]) -> int:
     """How many have a value of the search and one of the rung."""
     return sum(ended.get(candidate.name) is not None for candidate in climbing)
 

@@ -82,7 +82,7 @@ def estimate(
         slots=around.slots,
         timings=timings,
         studies=len(ratios),
-        correction=math.exp(bias),
+        simulated_seconds=round(float(np.median(searches + promotions)) + JOB_OVERHEAD, 3),
     )
 
 

@@ -24,8 +24,8 @@ Stage = Literal["baseline", "optimism", "rung", "promotion", "ensemble", "verdic
 @dataclass(frozen=True)
 class Run:
     """`contender` is `default`, or `trial-<number>` of the search; in a challenge `champion` or `challenger`; in an ensemble
-    `member`, whose seed draws its bootstrap sample too, or `student-<start of its teacher's SHA-256>`. `weights` names the run's
-    folder among the models."""
+    `member-<winner>`, whose seed draws its bootstrap sample too, or `student-<start of its teacher's SHA-256>`. `weights` names
+    the run's folder among the models."""
 
     id: int
     stage: Stage

@@ -69,15 +69,16 @@ def load(connection: Connection, host: str, datasets_dir: Path) -> Timed:
 
 
 def past(connection: Connection) -> list[tuple[float, float]]:
-    """Of the newest studies whose first job has succeeded at once: the seconds that were simulated (the estimate without its
-    correction, or a steady error would be learned by half) and those that passed."""
+    """Of the newest studies without a time limit whose first job has succeeded at once: the seconds that were simulated, before
+    any correction (a steady error would be learned by half), and those that passed."""
     first = (jobs.c.study_id == studies.c.study_id) & jobs.c.work.is_(None)
-    query = select(studies.c.estimate, jobs.c.elapsed_seconds).join(jobs, first)
+    query = select(studies.c.estimate, studies.c.spec, jobs.c.elapsed_seconds).join(jobs, first)
     ended = (jobs.c.state == JobState.SUCCEEDED) & (jobs.c.attempt == 1) & (jobs.c.stop_reason == "n_trials")
     wanted = query.where(studies.c.estimate.is_not(None), ended, jobs.c.elapsed_seconds > 0)
     rows = connection.execute(wanted.order_by(jobs.c.id.desc()).limit(NEWEST_STUDIES)).all()
-    told = [(Estimate.model_validate(row.estimate), row.elapsed_seconds) for row in rows]
-    return [(estimate.seconds / estimate.correction, passed) for estimate, passed in told]
+    unlimited = [row for row in rows if row.spec.get("budget", {}).get("timeout_seconds") is None]
+    told = [(Estimate.model_validate(row.estimate), row.elapsed_seconds) for row in unlimited]
+    return [(estimate.simulated_seconds or estimate.seconds, passed) for estimate, passed in told]
 
 
 def _of_trials(connection: Connection, datasets_dir: Path) -> Timed:
