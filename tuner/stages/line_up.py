@@ -1,7 +1,7 @@
 """Who races: the rung's best, and under a time limit those with whom the job can come to its end in time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
@@ -34,7 +34,7 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
     raced = _runs(job, "promotion")
     [first_seed] = stage_seeds(job.spec.seed, "promotion")
     begun = {run.contender: run.state for run in raced if run.seed == first_seed}
-    ranked = sorted(ranked, key=lambda candidate: candidate.name not in begun)
+    ranked = _begun_first(ranked, begun)
     sound = [candidate for candidate in ranked if begun.get(candidate.name) != RunState.DIVERGED]
     fewest = sum(candidate.name in begun for candidate in sound)
     if len(raced) > len(begun) or _runs(job, "verdict") or _runs(job, "ensemble"):
@@ -47,8 +47,13 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
         counts = range(min(promotion.top_k, len(fitting)), 0, -1)
         count = next((n for n in counts if timetable.fits(fitting[:n], fresh, ensemble)), 0)
         if count:
-            return LineUp(fitting + [c for c in ranked if c not in fitting], max(count, fewest))
+            others = [candidate for candidate in ranked if candidate not in fitting]
+            return LineUp(_begun_first([*fitting, *others], begun), max(count, fewest))
     return LineUp(ranked, max(1, fewest))
+
+
+def _begun_first(candidates: list[Candidate], begun: Collection[str]) -> list[Candidate]:
+    return sorted(candidates, key=lambda candidate: candidate.name not in begun)
 
 
 def _runs(job: RunningJob, stage: Stage) -> list[Run]:
