@@ -75,9 +75,11 @@ def main() -> None:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             name = f"{arguments.spec}-{seed}"
             with Client.in_process(settings) as client:
-                known = name in {study.name for study in client.studies()}
-            if not known:
+                states = {study.name: study.state for study in client.studies()}
+            if name not in states:
                 run_study(settings, name, SPECS[arguments.spec], seed)
+            elif states[name] != "succeeded":
+                raise SystemExit(f"{name} must have succeeded, but is {states[name]}")
             with Client.in_process(settings) as client:
                 job = client.study(name).job
                 found.append(tell(client.report(name), 0.0 if job is None else job.elapsed_seconds))
