@@ -15,7 +15,7 @@ from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.promotion import promote
-from tuner.stages.rung import Candidate, climb
+from tuner.stages.rung import Candidate, Extent, climb
 from tuner.stages.verdict import judge
 from tuner.store import model_registry
 from tuner.store.database import reading
@@ -149,12 +149,14 @@ def test_where_the_subset_ranks_wrongly_more_climb(house: House) -> None:
     rates = [3e-5, 1e-4, 2e-4, 4e-4, 1e-3, 3e-3]
     points = [Hyperparameters(depth=1, width=32, batch_size=32, learning_rate=rate) for rate in [*rates, *rates[::-1]]]
     candidates = [Candidate(f"trial-{k}", point, 0.9 - k / 100, 1.0) for k, point in enumerate(points)]
-    climbed = climb(job, candidates, 6, Meter(job, 0), Ahead(0, 0))
+    climbed = climb(job, candidates, Extent(6, 12), Meter(job, 0), Ahead(0, 0))
     assert (climbed.tau.verdict, climbed.tau.widened, climbed.tau.configurations) == ("subset too small", True, 6)
     assert len(house.trained(job, "rung")) == 12
     assert {candidate.hyperparameters.learning_rate for candidate in climbed.ranked[:2]} == {3e-3}
-    right = climb(job, candidates[::-1], 6, Meter(job, 0), Ahead(0, 0))
+    right = climb(job, candidates[::-1], Extent(6, 12), Meter(job, 0), Ahead(0, 0))
     assert not right.tau.widened
+    limited = climb(job, candidates, Extent(6, 6), Meter(job, 0), Ahead(0, 0))
+    assert (limited.tau.verdict, limited.tau.widened) == ("subset too small", False)
 
 
 def test_a_time_limit_takes_as_many_as_fit() -> None:

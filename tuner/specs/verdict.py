@@ -23,7 +23,9 @@ class Tau(Spec):
         description="agrees: the interval lies above the gate; subset too small: below it; unknown: no rung was climbed"
     )
     gate: float = Field(description="the τ that a subset must be able to have")
-    widened: bool = Field(description="whether twice as many configurations were taken along into the rung for that")
+    widened: bool = Field(
+        description="whether more configurations were taken along into the rung for that: twice as many, or all that time allowed"
+    )
     words: str
 
 

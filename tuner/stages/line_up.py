@@ -4,7 +4,8 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
+from tuner.specs.fitting import fit
+from tuner.specs.study import EXPECTED_SEEDS, GROWTH, PromotionSpec
 from tuner.stages.allowance import allowance, ensemble_runs
 from tuner.stages.job import RunningJob
 from tuner.stages.retraining import stage_seeds
@@ -66,6 +67,10 @@ def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:
     return candidate.climbed == best.climbed and candidate.value >= best.value - error
 
 
+DOUBLED = 0.85
+"""Time of the same images in batches of twice the size; seen were 0.77 to 0.88 (docs/decisions.md, "What promotion may cost")."""
+
+
 class _Timetable:
     def __init__(
         self, job: RunningJob, promotion: PromotionSpec, begun: dict[str, RunState], default_seconds: float
@@ -75,10 +80,18 @@ class _Timetable:
         self._growth = job.train_count * promotion.epochs / (subset.train * subset.epochs)
         self._ended = {name for name, state in begun.items() if state != RunState.RUNNING}
         self._default = self._growth * default_seconds
+        self._share = min(1.0, subset.train / job.train_count)
+
+    def _seconds(self, candidate: Candidate) -> float:
+        """On all images, in the batches that it is then fitted to."""
+        space, point = self._job.spec.search_space, candidate.hyperparameters
+        before = fit(point, space, 1 / GROWTH) if candidate.climbed else point
+        doublings = math.log2(fit(point, space, self._share).batch_size / before.batch_size)
+        return self._growth * candidate.seconds * math.pow(DOUBLED, doublings)
 
     def fits(self, racing: Sequence[Candidate], fresh: int, ensemble: bool) -> bool:
         """Whether there is time for the race of these and for all that follows it; the longest may win."""
-        seconds = {candidate.name: self._growth * candidate.seconds for candidate in racing}
+        seconds = {candidate.name: self._seconds(candidate) for candidate in racing}
         winner = max(seconds.values())
         race = [one for name, one in {**seconds, "default": self._default}.items() if name not in self._ended]
         verdict = [winner, self._default] * min(fresh, self._promotion.max_seeds)

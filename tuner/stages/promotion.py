@@ -17,7 +17,7 @@ from tuner.stages.line_up import line_up
 from tuner.stages.optimism import measure_optimism
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.race import Raced, race, race_ahead, verdict_ahead
-from tuner.stages.rung import Candidate, climb
+from tuner.stages.rung import Candidate, Extent, climb
 from tuner.store import runs, trials
 
 RUNG_SHARE = 0.25
@@ -44,23 +44,25 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     job.enter("rung")
     epochs = OPTIMISM_SEEDS * job.spec.subset.epochs
     again = Ahead(epochs, epochs * job.spec.subset.train)
-    climbed = climb(job, candidates, _affordable(job, promotion, candidates), meter, later + again)
+    climbed = climb(job, candidates, _extent(job, promotion, candidates), meter, later + again)
     optimism = _optimism(job, ranked[0], meter, later) if ranked else None
     job.enter("promotion")
     lined = line_up(job, promotion, climbed.ranked, _default_seconds(job, ranked))
     return Promoted(climbed.tau, optimism, race(job, promotion, lined, meter), meter)
 
 
-def _affordable(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidate]) -> int:
-    """How many may climb: under a time limit as many as take a share of what is left, by the seconds of their trials."""
-    wanted, left = candidates[: promotion.rung_size()], allowance(job, promotion)
+def _extent(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidate]) -> Extent:
+    """Under a time limit as many climb as take a share of what is left, by the seconds of their trials."""
+    size = promotion.rung_size()
+    wanted, left = candidates[: 2 * size], allowance(job, promotion)
     if left.seconds is None:
-        return len(wanted)
+        return Extent(size, 2 * size)
     share = replace(left, seconds=RUNG_SHARE * left.seconds)
     seconds = [GROWTH * candidate.seconds for candidate in wanted]
     begun = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, "rung"))
     fewest = min(len(begun), len(wanted))
-    return next((count for count in range(len(wanted), fewest, -1) if share.in_time(seconds[:count])), fewest)
+    most = next((count for count in range(len(wanted), fewest, -1) if share.in_time(seconds[:count])), fewest)
+    return Extent(min(size, most), min(2 * size, most))
 
 
 def _default_seconds(job: RunningJob, ranked: list[FrozenTrial]) -> float:

@@ -36,6 +36,15 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How many climb."""
+
+    size: int
+    most: int
+    """Where the search has ranked them wrongly: twice as many, or as many as there is time for."""
+
+
+@dataclass(frozen=True)
 class Climb:
     ranked: list[Candidate]
     tau: Tau
@@ -49,25 +58,25 @@ def rung_slice(job: RunningJob) -> DataSlice | None:
     return DataSlice(job.dataset.folder, (0, train), validation) if train <= validation[0] else None
 
 
-def climb(job: RunningJob, candidates: list[Candidate], size: int, meter: Meter, later: Ahead) -> Climb:
-    """The first `size` candidates, ranked anew, then the others; those that explode on the way are left out.
+def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: Meter, later: Ahead) -> Climb:
+    """The first candidates, ranked anew, then the others; those that explode on the way are left out.
 
-    Where the search's values rank them so much worse than GATE that chance does not explain it, twice as many climb.
+    Where the search's values rank them so much worse than GATE that chance does not explain it, more of them climb.
     """
-    data, climbing = rung_slice(job), candidates[:size]
+    data, climbing = rung_slice(job), candidates[: extent.size]
     if data is None or len(climbing) < 2:
         why = "fewer than two configurations could climb" if data is not None else "the data has too few images"
         return Climb(candidates, _tau(kendall(np.array([]), np.array([])), 0, False, why))
     ended = _train(job, data, climbing, meter, later)
     seen, widened = _agreement(climbing, ended), False
-    if seen.high < GATE and len(candidates) > size:
-        climbing, widened = candidates[: 2 * size], True
+    if seen.high < GATE and len(candidates[: extent.most]) > len(climbing):
+        climbing, widened = candidates[: extent.most], True
         ended = _train(job, data, climbing, meter, later)
     judged = [climbed for c in candidates if (climbed := ended.get(c.name)) is not None]
     # A candidate whose run the time limit cut off keeps its place behind those that were judged.
     unjudged = [candidate for candidate in candidates if candidate.name not in ended]
     ranked = sorted(judged, key=lambda candidate: -candidate.value) + unjudged
-    return Climb(ranked, _tau(seen, _both(candidates[:size], ended), widened))
+    return Climb(ranked, _tau(seen, _both(candidates[: extent.size], ended), widened))
 
 
 def _train(
@@ -108,7 +117,7 @@ def _tau(seen: RankCorrelation, count: int, widened: bool, why: str | None = Non
         told = f"τ {seen.tau:.2f}, 95 % interval {seen.low:.2f} to {seen.high:.2f}, over {count} configurations"
         if seen.high < GATE:
             verdict, words = "subset too small", f"the subset was too small to rank them: {told}"
-            words += "; twice as many were taken along" if widened else "; there were no more to take along"
+            words += "; more were taken along" if widened else "; there were no more to take along, or no time"
         elif seen.low >= GATE:
             verdict, words = "agrees", f"the subset ranks as twice the images do: {told}"
         else:
