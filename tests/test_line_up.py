@@ -69,6 +69,18 @@ def test_who_takes_too_long_gives_way_to_who_is_as_good(job: RunningJob) -> None
     assert lined_up(job, 160, 0.95, 0.945) == ["dear", "cheap"]
 
 
+def test_who_takes_too_long_keeps_nobody_else_out(job: RunningJob) -> None:
+    """A cheap one, a dear one with which all would take too long, and another cheap one: the two cheap ones race."""
+    promotion = job.promotion
+    assert promotion is not None
+    job.spec = job.spec.model_copy(update={"budget": job.spec.budget.model_copy(update={"timeout_seconds": 100})})
+    seconds = {"first": 1.5, "dear": 4.0, "last": 1.4}
+    points = [Hyperparameters(width=64 + k, batch_size=256) for k in range(3)]
+    ranked = [Candidate(n, p, 0.95, s, climbed=True) for (n, s), p in zip(seconds.items(), points, strict=True)]
+    found = line_up(job, promotion, ranked, default_seconds=0.4)
+    assert [candidate.name for candidate in found.order[: found.count]] == ["first", "last"]
+
+
 def test_batches_that_grow_take_less_time(job: RunningJob) -> None:
     """A batch of 128 is fitted to 256 on all images, whose nets take less: 126 s instead of 147 for the dear one."""
     assert lined_up(job, 130, 0.95, 0.945) == ["cheap"]

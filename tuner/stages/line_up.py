@@ -42,14 +42,15 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
         return LineUp(ranked, fewest)
     timetable = _Timetable(job, promotion, begun, default_seconds)
     for fresh, ensemble in AFTERWARDS:
-        fitting = [c for c in sound if c.name in begun or timetable.fits([c], fresh, ensemble)]
-        if not fitting or not (begun or _as_good(job, fitting[0], ranked[0])):
+        chosen = sound[:fewest]
+        if chosen and not timetable.fits(chosen, fresh, ensemble):
             continue
-        counts = range(min(promotion.top_k, len(fitting)), 0, -1)
-        count = next((n for n in counts if timetable.fits(fitting[:n], fresh, ensemble)), 0)
-        if count:
-            others = [candidate for candidate in ranked if candidate not in fitting]
-            return LineUp(_begun_first([*fitting, *others], begun), max(count, fewest))
+        for candidate in sound[fewest:]:
+            if len(chosen) < promotion.top_k and timetable.fits([*chosen, candidate], fresh, ensemble):
+                chosen.append(candidate)
+        if chosen and (fewest or _as_good(job, chosen[0], ranked[0])):
+            others = [candidate for candidate in ranked if candidate not in chosen]
+            return LineUp(_begun_first([*chosen, *others], begun), len(chosen))
     return LineUp(ranked, max(1, fewest))
 
 
