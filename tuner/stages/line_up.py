@@ -69,7 +69,7 @@ def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:
 
 
 DOUBLED = 0.85
-"""Time of the same images in batches of twice the size; seen were 0.77 to 0.88 (docs/decisions.md, "What promotion may cost")."""
+"""Time of the same images in batches of twice the size; seen were 0.78 to 0.88 (docs/decisions.md, "What promotion may cost")."""
 
 
 class _Timetable:
