@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 
 from tests.conftest import connect, running, wait_until
 from tests.searching import SMALL, Service
@@ -22,6 +22,7 @@ from tuner.statistics.study_cost import Circumstances, RandomPoint
 from tuner.statistics.training_cost import Epoch
 from tuner.store import estimating, runners, timings
 from tuner.store.database import open_database, reading, writing
+from tuner.store.tables import studies
 
 COEFFICIENTS = np.array([200.0, 100.0, 3e-3, 2e-3, 1e-3, 0.05, 0.02, 0.03, 0.01, 0.02, 0.02])
 
@@ -67,7 +68,7 @@ def test_an_estimate_follows_what_the_study_asks_for() -> None:
     assert expect(promotion=None, pruner={"kind": "none"}).seconds > 1.2 * search.seconds
     assert expect(promotion=None, slots=4).seconds < 0.7 * search.seconds
     assert expect(promotion=None, constraints={"max_parameters": 60_000}).seconds < 0.7 * search.seconds
-    assert expect(promotion=None, budget={"timeout_seconds": 3}).high <= 3 + study_cost.JOB_OVERHEAD
+    assert expect(promotion=None, budget={"timeout_seconds": 3}).high <= 3
     assert expect(promotion=None, deterministic=True).seconds > search.seconds
     whole = expect()
     assert whole.promotion_seconds > whole.search_seconds
@@ -127,14 +128,19 @@ def test_a_runner_times_nets_when_it_is_asked(
 def test_a_correction_is_not_held_against_the_next_one(service: Service) -> None:
     """A study that was told with a correction teaches by what was simulated: else a steady error would be learned by half."""
     wait_until(lambda: service.api.post("/v1/estimates", json={"name": "a"}).status_code == 200, "nets are timed", 120)
+    engine = open_database(service.settings.database_url)
     service.post("first", **SMALL, budget={"n_trials": 6})
     service.finish("first")
+    with writing(engine) as connection:
+        # As if all that has ended had been told a hundredth: whatever the machine, the next one is corrected by far.
+        for study_id, told in connection.execute(select(studies.c.study_id, studies.c.estimate)).all():
+            told = {**told, "simulated_seconds": told["simulated_seconds"] / 100}
+            connection.execute(update(studies).where(studies.c.study_id == study_id).values(estimate=told))
     service.post("second", **SMALL, budget={"n_trials": 6})
     told = Estimate.model_validate(service.status("second")["estimate"])
     elapsed = service.finish("second")["job"]["elapsed_seconds"]
     assert told.simulated_seconds is not None
-    assert abs(told.simulated_seconds - told.seconds) > 0.05
-    engine = open_database(service.settings.database_url)
+    assert told.seconds > 1.2 * told.simulated_seconds
     with reading(engine) as connection:
         newest, *_ = timings.past(connection)
     engine.dispose()

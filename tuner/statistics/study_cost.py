@@ -28,8 +28,6 @@ ASKING = {"tpe": 0.015, "gp": 0.25, "random": 0.01, "grid": 0.02, "qmc": 0.01, "
 RUN_OVERHEAD = 0.1
 """Seconds of a promoted run beside its epochs: sending, storing, loading images, predicting."""
 
-JOB_OVERHEAD = 0.2
-
 RACE_GOES_ON = 0.5
 """The chance that a race is undecided after a further seed."""
 
@@ -67,10 +65,10 @@ def estimate(
     squares = PRIOR_WEIGHT * PRIOR_SPREAD**2 + float(((ratios - bias) ** 2).sum())
     spread = math.sqrt(squares / (len(ratios) + PRIOR_WEIGHT))
     factors = np.exp(bias + spread * generator.standard_normal(DRAWS))
-    totals = (searches + promotions) * factors + JOB_OVERHEAD
+    totals = (searches + promotions) * factors
     limit = spec.budget.timeout_seconds
     if limit is not None:
-        totals = np.minimum(totals, limit + JOB_OVERHEAD)
+        totals = np.minimum(totals, limit)
     low, middle, high = np.quantile(totals, [TAIL, 0.5, 1 - TAIL])
     share = float(np.median(searches / (searches + promotions)))
     return Estimate(
@@ -82,7 +80,7 @@ def estimate(
         slots=around.slots,
         timings=timings,
         studies=len(ratios),
-        simulated_seconds=round(float(np.median(searches + promotions)) + JOB_OVERHEAD, 3),
+        simulated_seconds=round(float(np.median(searches + promotions)), 3),
     )
 
 
