@@ -1,8 +1,9 @@
 """Real parts for the tests: databases, a browser, a service. What cannot be had here skips, unless TUNER_REQUIRE names it."""
 
+import functools
 import os
-import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,12 +66,18 @@ def postgres() -> Iterator[str]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with all tables. To copy it takes a thousandth of the time of the migrations."""
-    file = tmp_path_factory.mktemp("template") / "tuner.db"
-    _make_tables(f"sqlite:///{file}")
-    return file
+@functools.cache
+def _empty_sqlite() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tuner.db"
+        _make_tables(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+def make_sqlite(file: Path) -> None:
+    """With all tables: to copy them takes a thousandth of the time of the migrations."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(_empty_sqlite())
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +101,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         file = tmp_path / "tuner.db"
         if with_tables:
-            shutil.copy(request.getfixturevalue("sqlite_template"), file)
+            make_sqlite(file)
         yield f"sqlite:///{file}"
         return
     template = request.getfixturevalue("postgres_template") if with_tables else "template1"
@@ -111,11 +118,10 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Engine]:
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
     """An engine on a file of SQLite with all tables, where the service of `settings` looks for it."""
     file = tmp_path / "data" / "tuner.db"
-    file.parent.mkdir()
-    shutil.copy(sqlite_template, file)
+    make_sqlite(file)
     engine = open_database(f"sqlite:///{file}")
     yield engine
     engine.dispose()
@@ -136,6 +142,9 @@ def api(settings: Settings) -> Iterator[httpx.Client]:
 
 @contextmanager
 def connect(settings: Settings) -> Iterator[httpx.Client]:
+    file = settings.data_dir / "tuner.db"
+    if settings.database_url == f"sqlite:///{file}" and not file.exists():
+        make_sqlite(file)
     app = create_app(settings)
     transport = httpx.WSGITransport(app=ASGIMiddleware(app))  # type: ignore[arg-type]  # a2wsgi types the same dicts more narrowly
     with httpx.Client(transport=transport, base_url="http://127.0.0.1") as client:

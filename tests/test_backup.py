@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from filelock import FileLock
 from sqlalchemy import Engine, MetaData, make_url, select, update
 
-from tests.conftest import connect, running, wait_until
+from tests.conftest import connect, make_sqlite, running, wait_until
 from tests.postgres_server import postgres_database
 from tests.serving import small_nets, tuner
 from tests.test_migrations import differences
@@ -208,11 +207,10 @@ def agreeing(manifest: Manifest, entries: Entries) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def archive(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("archive")
     settings = Settings(data_dir=folder / "data", parallel=1)
-    settings.data_dir.mkdir()
-    shutil.copy(sqlite_template, settings.data_dir / "tuner.db")
+    make_sqlite(settings.data_dir / "tuner.db")
     engine = open_database(settings.database_url)
     Stored(engine, settings.models_dir, "a")
     engine.dispose()
