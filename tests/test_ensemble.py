@@ -82,8 +82,8 @@ def test_the_bag_says_what_its_members_say_on_average(house: House, whole: Runni
     assert opening.reading is not None
     assert opening.reading[bag.sha256] == {"correct": right, "images": TEST_IMAGES}
     assert bag.metrics.test_accuracy == pytest.approx(right / TEST_IMAGES)
-    sizes = {run.contender: run.parameters for stage in STAGES for run in house.trained(whole, stage)}
-    assert bag.parameters == sum(sizes[member.contender] for member in members)
+    sizes = {run.hyperparameters: run.parameters for stage in STAGES for run in house.trained(whole, stage)}
+    assert bag.parameters == sum(sizes[member.hyperparameters] for member in members)
 
 
 def test_members_have_fresh_seeds_and_bootstrap_samples(house: House, whole: RunningJob) -> None:
@@ -121,7 +121,7 @@ def test_the_student_has_the_winners_size_and_is_weighed_against_net_and_bag(hou
 def test_its_runs_are_counted_and_nothing_of_the_teacher_is_left(house: House, whole: RunningJob) -> None:
     """All epochs that were trained count as done, and none is left; the teacher's words are gone from the disk."""
     costs = {cost.stage: cost.runs for cost in house.verdict(whole).costs}
-    assert list(costs) == ["rung", "optimism", "promotion", "verdict", "ensemble"]
+    assert list(costs) == ["rung", "optimism", "local_search", "promotion", "verdict", "ensemble"]
     assert costs["ensemble"] == 4
     row = house.row(whole)
     assert row.progress_done == row.progress_total == 8 + 2 * sum(costs.values())

@@ -47,7 +47,7 @@ def test_a_verdict_tells_what_was_trained(house: House, whole: RunningJob) -> No
     assert verdict.tau.configurations == len(rung)
     assert verdict.tau.interval is not None
     assert verdict.optimism is not None
-    assert (verdict.optimism.seeds, verdict.optimism.images) == (3, 200)
+    assert (verdict.optimism.seeds, verdict.optimism.images) == (3, 400)
     assert verdict.optimism.value == pytest.approx(verdict.optimism.search_value - verdict.optimism.fresh_value)
     assert {entrant.contender for entrant in verdict.race.entrants} == {run.contender for run in race}
     assert sum(entrant.seeds for entrant in verdict.race.entrants) == len(race)
@@ -56,7 +56,7 @@ def test_a_verdict_tells_what_was_trained(house: House, whole: RunningJob) -> No
         assert entrant.accuracy == pytest.approx(sum(accuracies) / len(accuracies))
     assert verdict.race.entrants[0].contender == verdict.race.winner == verdict.delivered.contender
     assert (verdict.race.looks, verdict.race.stopped_by) == (1, "max_seeds")
-    assert [cost.stage for cost in verdict.costs] == ["rung", "optimism", "promotion", "verdict"]
+    assert [cost.stage for cost in verdict.costs] == ["rung", "optimism", "local_search", "promotion", "verdict"]
     row = house.row(whole)
     epochs = sum(cost.runs for cost in verdict.costs) * 2
     assert row.progress_done == row.progress_total == 8 + epochs

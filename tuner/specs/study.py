@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.neighbours import MOST_NEIGHBOURS
 from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
 from tuner.specs.webhook import Webhook
@@ -121,6 +122,10 @@ class PromotionSpec(Spec):
     def rung_size(self) -> int:
         """How many of the search's best are ranked anew on twice the images: a dozen for a top_k of 3."""
         return 4 * self.top_k
+
+    def local_runs(self) -> int:
+        """At most so many nets are trained beside the rung's best."""
+        return MOST_NEIGHBOURS * self.top_k
 
 
 ASKING = 0.2
@@ -309,7 +314,7 @@ class StudySpec(CommonSpec):
         """The epochs that these train if each of the race takes two seeds: it may be fewer, or more."""
         if promotion is None:
             return 0
-        again = min(promotion.rung_size(), self.budget.n_trials) + OPTIMISM_SEEDS
+        again = min(promotion.rung_size(), self.budget.n_trials) + OPTIMISM_SEEDS + promotion.local_runs()
         full = (promotion.top_k + 3) * min(EXPECTED_SEEDS, promotion.max_seeds)
         return (
             again * self.subset.epochs
@@ -322,12 +327,14 @@ class StudySpec(CommonSpec):
         the default configuration's nets are small."""
         if promotion is None:
             return 0
-        climbing, again = min(promotion.rung_size(), self.budget.n_trials), OPTIMISM_SEEDS
+        climbing = min(promotion.rung_size(), self.budget.n_trials) + promotion.local_runs()
         full = (
             promotion.top_k * promotion.likely_seeds() + min(EXPECTED_SEEDS, promotion.max_seeds)
         ) * promotion.epochs
         bagged = 0 if ensemble is None else ensemble.epochs(promotion)
-        return (GROWTH * climbing + again) * self.subset.epochs * self.subset.train + (full + bagged) * train_count
+        return (GROWTH * climbing + OPTIMISM_SEEDS) * self.subset.epochs * self.subset.train + (
+            full + bagged
+        ) * train_count
 
 
 def check_sampler(sampler: SamplerSpec, objectives: int) -> None:

@@ -23,6 +23,10 @@ class Allowance:
     """By the job's time limit."""
     slots: int
 
+    def part(self, share: float) -> "Allowance":
+        training = None if self.training_seconds is None else share * self.training_seconds
+        return Allowance(training, None if self.seconds is None else share * self.seconds, self.slots)
+
     def lacks(self, *runs: Sequence[float]) -> Spent | None:
         """Why there is not enough for `runs`, each batch of so many seconds of training after the other; None: there is."""
         if not self.affords(*runs):

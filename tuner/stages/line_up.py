@@ -9,7 +9,7 @@ from tuner.specs.study import EXPECTED_SEEDS, GROWTH, PromotionSpec
 from tuner.stages.allowance import allowance, ensemble_runs
 from tuner.stages.job import RunningJob
 from tuner.stages.retraining import stage_seeds
-from tuner.stages.rung import Candidate
+from tuner.stages.rung import Candidate, rung_slice
 from tuner.store.runs import Run, RunState, Stage, load_runs
 
 AFTERWARDS = ((EXPECTED_SEEDS, True), (1, True), (1, False), (0, False))
@@ -64,7 +64,9 @@ def _runs(job: RunningJob, stage: Stage) -> list[Run]:
 
 def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:
     """Whether the images that have ranked them hardly tell them apart: by a standard error."""
-    error = math.sqrt(2 * best.value * (1 - best.value) / job.spec.subset.validation)
+    rung = rung_slice(job) if best.climbed else None
+    images = job.spec.subset.validation if rung is None else rung.validation[1] - rung.validation[0]
+    error = math.sqrt(2 * best.value * (1 - best.value) / images)
     return candidate.climbed == best.climbed and candidate.value >= best.value - error
 
 

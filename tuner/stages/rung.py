@@ -51,10 +51,11 @@ class Climb:
 
 
 def rung_slice(job: RunningJob) -> DataSlice | None:
-    """The rung's images, or None where the data has not so many."""
+    """The rung's images, or None where the data has not so many. Half as many judge as train, so that the best are told apart, or
+    what there is, and at least as many as judge in the search."""
     subset, end = job.spec.subset, job.train_count - job.spec.subset.validation
-    validation = (end - subset.validation, end)
     train = GROWTH * subset.train
+    validation = (end - max(subset.validation, min(train // 2, end - train)), end)
     return DataSlice(job.dataset.folder, (0, train), validation) if train <= validation[0] else None
 
 

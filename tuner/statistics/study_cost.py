@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tuner.specs.estimate import Estimate
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.neighbours import MOST_NEIGHBOURS
 from tuner.specs.search_space import Value
 from tuner.specs.study import OPTIMISM_SEEDS, PromotionSpec, StudySpec
 from tuner.statistics.training_cost import Epoch, Floats, TrainingCost
@@ -129,11 +130,12 @@ class _Simulation:
         size = min(promotion.rung_size(), len(chosen))
         climbing = self._generator.choice(chosen, size, replace=False, p=likely / likely.sum())
         rung = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing]
+        beside = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing[: promotion.top_k]] * MOST_NEIGHBOURS
         again = [self._subset[climbing[0]] * epochs + RUN_OVERHEAD] * OPTIMISM_SEEDS
         racing = [*climbing[: promotion.top_k], default]
         verdict = [racing[0], default] * min(2, promotion.max_seeds)
-        seconds = self._dealt(rung) + self._dealt(again)
-        spent = sum(rung) + sum(again)
+        seconds = self._dealt(rung) + self._dealt(again) + self._dealt(beside)
+        spent = sum(rung) + sum(again) + sum(beside)
         for seed in range(promotion.max_seeds):
             round_ = [self._full[k] * promotion.epochs + RUN_OVERHEAD for k in racing]
             if seed and (

@@ -18,7 +18,7 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-Stage = Literal["baseline", "optimism", "rung", "promotion", "ensemble", "verdict", "challenge"]
+Stage = Literal["baseline", "optimism", "rung", "local_search", "promotion", "ensemble", "verdict", "challenge"]
 
 
 @dataclass(frozen=True)

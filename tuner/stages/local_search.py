@@ -1,0 +1,59 @@
+"""The local search: what shifts with the amount of data is set anew for the rung's best, by nets trained beside theirs.
+
+It is told on the rung's images, where such a net takes a tenth of what it takes on all.
+"""
+
+import logging
+from dataclasses import replace
+
+from tuner.specs.fitting import fit
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.neighbours import neighbours
+from tuner.specs.study import GROWTH
+from tuner.stages.job import RunningJob
+from tuner.stages.progress import Ahead, Meter
+from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
+from tuner.stages.rung import Candidate, rung_slice
+from tuner.store.runs import RunState
+
+logger = logging.getLogger(__name__)
+
+
+def planned(job: RunningJob, best: list[Candidate]) -> dict[str, tuple[Candidate, Hyperparameters]]:
+    """By the names of their runs: whom of the `best` they stand beside, which the rung must have judged, and what they are. None is
+    planned twice, and none that is among the best itself."""
+    known, found = {candidate.hyperparameters for candidate in best}, {}
+    for candidate in best:
+        for k, point in enumerate(neighbours(candidate.hyperparameters, job.spec.search_space), start=1):
+            if candidate.climbed and point not in known:
+                known.add(point)
+                found[f"{candidate.name}.{k}"] = candidate, point
+    return found
+
+
+def search_locally(
+    job: RunningJob, ranked: list[Candidate], first: int, most: int, meter: Meter, later: Ahead
+) -> list[Candidate]:
+    """The `ranked`, of whom the `first` go on as the best of at most `most` nets that were trained beside theirs, or as they were
+    if none was better; these are ranked anew among themselves."""
+    best, others = ranked[:first], ranked[first:]
+    wanted, data = dict([*planned(job, best).items()][:most]), rung_slice(job)
+    if data is None or not wanted:
+        return ranked
+    space, epochs = job.spec.search_space, job.spec.subset.epochs
+    contenders = [Contender(name, fit(point, space, 1 / GROWTH)) for name, (_, point) in wanted.items()]
+    # The seed of the rung's own nets, so that they differ by what was changed alone.
+    seeds = stage_seeds(job.spec.seed, "rung")
+    plan = Plan("local_search", data, epochs, decay=True, keep_weights=False, seeds=seeds)
+    show = meter.measure("rung", len(contenders) * epochs, data.train[1], later)
+    going_on = {candidate.name: candidate for candidate in best}
+    for run in retrain(job, plan, contenders, show):
+        if run.state != RunState.COMPLETE or run.contender not in wanted:
+            continue
+        candidate, point = wanted[run.contender]
+        value = run.validation_accuracy or 0.0
+        if value > going_on[candidate.name].value:
+            seconds = (run.seconds or 0.0) / GROWTH
+            going_on[candidate.name] = replace(candidate, hyperparameters=point, value=value, seconds=seconds)
+            logger.info("%s of %s goes on as %s", candidate.name, job.name, run.contender)
+    return sorted(going_on.values(), key=lambda candidate: -candidate.value) + others
