@@ -9,8 +9,12 @@ from typing import Literal
 from tuner.specs.study import PromotionSpec
 from tuner.stages.job import RunningJob
 from tuner.store import runs, trials
+from tuner.store.runs import Stage
 
 Spent = Literal["cost", "time"]
+
+SMALL_SHARE = 0.25
+"""What the rung and the local search, each, may take of all that is left."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,14 @@ def allowance(job: RunningJob, promotion: PromotionSpec) -> Allowance:
             cost.seconds for cost in costs(job) if cost.stage not in ("verdict", "ensemble")
         )
     return Allowance(left, None if limit is None else limit - job.elapsed_seconds, job.slots)
+
+
+def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Allowance) -> int:
+    """How many runs of a stage before the race, of so many `seconds` each, take a share of what is `left`. Those that have begun
+    are among them."""
+    begun = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, stage))
+    fewest, share = min(len(begun), len(seconds)), left.part(SMALL_SHARE)
+    return next((count for count in range(len(seconds), fewest, -1) if not share.lacks(seconds[:count])), fewest)
 
 
 def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[list[float]]:

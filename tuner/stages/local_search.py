@@ -9,7 +9,8 @@ from dataclasses import replace
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.neighbours import neighbours
-from tuner.specs.study import GROWTH
+from tuner.specs.study import GROWTH, PromotionSpec
+from tuner.stages.allowance import affordable, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 def planned(job: RunningJob, best: list[Candidate]) -> dict[str, tuple[Candidate, Hyperparameters]]:
-    """By the names of their runs: whom of the `best` they stand beside, which the rung must have judged, and what they are. None is
-    planned twice, and none that is among the best itself."""
+    """By the names of their runs: whom of the `best` they stand beside, which the rung must have judged, and what they are. None
+    is planned twice, and none that is among the best itself."""
     known, found = {candidate.hyperparameters for candidate in best}, {}
     for candidate in best:
         for k, point in enumerate(neighbours(candidate.hyperparameters, job.spec.search_space), start=1):
@@ -32,12 +33,15 @@ def planned(job: RunningJob, best: list[Candidate]) -> dict[str, tuple[Candidate
 
 
 def search_locally(
-    job: RunningJob, ranked: list[Candidate], first: int, most: int, meter: Meter, later: Ahead
+    job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], meter: Meter, later: Ahead
 ) -> list[Candidate]:
-    """The `ranked`, of whom the `first` go on as the best of at most `most` nets that were trained beside theirs, or as they were
-    if none was better; these are ranked anew among themselves."""
-    best, others = ranked[:first], ranked[first:]
-    wanted, data = dict([*planned(job, best).items()][:most]), rung_slice(job)
+    """The `ranked`, of whom the best, who are to race, go on as the best of the nets that were trained beside theirs, or as they
+    were where none was better; these are ranked anew among themselves. As many nets are trained as the job can afford."""
+    best, others = ranked[: promotion.top_k], ranked[promotion.top_k :]
+    beside, data = planned(job, best), rung_slice(job)
+    expected = [GROWTH * candidate.seconds for candidate, _ in beside.values()]
+    most = affordable(job, "local_search", expected, allowance(job, promotion))
+    wanted = dict([*beside.items()][:most])
     if data is None or not wanted:
         return ranked
     space, epochs = job.spec.search_space, job.spec.subset.epochs

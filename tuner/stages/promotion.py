@@ -11,19 +11,15 @@ from optuna.trial import FrozenTrial
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import GROWTH, OPTIMISM_SEEDS, PromotionSpec
 from tuner.specs.verdict import Optimism, Tau
-from tuner.stages.allowance import Allowance, allowance
+from tuner.stages.allowance import affordable, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.line_up import line_up
-from tuner.stages.local_search import planned, search_locally
+from tuner.stages.local_search import search_locally
 from tuner.stages.optimism import measure_optimism
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.race import Raced, race, race_ahead, verdict_ahead
 from tuner.stages.rung import Candidate, Extent, climb
 from tuner.store import runs, trials
-from tuner.store.runs import Stage
-
-RUNG_SHARE = 0.25
-"""What the rung and the local search take, each, of the time that the job's limit leaves; the latter also of the cost."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,7 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     beside, again = _small(job, promotion.local_runs(), GROWTH), _small(job, OPTIMISM_SEEDS, 1)
     climbed = climb(job, candidates, _extent(job, promotion, candidates), meter, later + beside + again)
     optimism = _optimism(job, ranked[0], meter, later + beside) if ranked else None
-    near = _neighbours_in_time(job, promotion, climbed.ranked)
-    found = search_locally(job, climbed.ranked, promotion.top_k, near, meter, later)
+    found = search_locally(job, promotion, climbed.ranked, meter, later)
     job.enter("promotion")
     lined = line_up(job, promotion, found, _default_seconds(job, ranked))
     return Promoted(climbed.tau, optimism, race(job, promotion, lined, meter), meter)
@@ -62,26 +57,10 @@ def _small(job: RunningJob, runs: int, growth: int) -> Ahead:
 
 def _extent(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidate]) -> Extent:
     """Under a time limit as many climb as take a share of what is left, by the seconds of their trials."""
-    size, left = promotion.rung_size(), allowance(job, promotion)
+    size, time = promotion.rung_size(), replace(allowance(job, promotion), training_seconds=None)
     wanted = [GROWTH * candidate.seconds for candidate in candidates[: 2 * size]]
-    most = (
-        _affordable(job, "rung", wanted, replace(left, training_seconds=None)) if left.seconds is not None else 2 * size
-    )
+    most = affordable(job, "rung", wanted, time)
     return Extent(min(size, most), min(2 * size, most))
-
-
-def _neighbours_in_time(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate]) -> int:
-    """As many as take a share of the time and of the cost that are left."""
-    near = planned(job, ranked[: promotion.top_k]).values()
-    seconds = [GROWTH * candidate.seconds for candidate, _ in near]
-    return _affordable(job, "local_search", seconds, allowance(job, promotion))
-
-
-def _affordable(job: RunningJob, stage: Stage, seconds: list[float], left: Allowance) -> int:
-    """How many runs, of so many `seconds` each, take RUNG_SHARE of what is `left`; none that has begun is taken back."""
-    begun = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, stage))
-    fewest, share = min(len(begun), len(seconds)), left.part(RUNG_SHARE)
-    return next((count for count in range(len(seconds), fewest, -1) if not share.lacks(seconds[:count])), fewest)
 
 
 def _default_seconds(job: RunningJob, ranked: list[FrozenTrial]) -> float:
