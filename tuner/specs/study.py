@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import MOST_NEIGHBOURS
+from tuner.specs.neighbours import CHANGED
 from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
 from tuner.specs.webhook import Webhook
@@ -125,7 +125,7 @@ class PromotionSpec(Spec):
 
     def local_runs(self) -> int:
         """At most so many nets are trained beside the rung's best."""
-        return MOST_NEIGHBOURS * self.top_k
+        return len(CHANGED) * self.top_k
 
 
 ASKING = 0.2

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import neighbours
+from tuner.specs.neighbours import CHANGED, neighbours
 from tuner.specs.study import GROWTH, PromotionSpec
 from tuner.stages.allowance import affordable, allowance
 from tuner.stages.job import RunningJob
@@ -21,12 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 def planned(job: RunningJob, best: list[Candidate]) -> dict[str, tuple[Candidate, Hyperparameters]]:
-    """By the names of their runs: whom of the `best` they stand beside, which the rung must have judged, and what they are. None
-    is planned twice, and none that is among the best itself."""
+    """By the names of their runs: whom of the `best` they stand beside, which the rung must have judged, and what they are. One
+    change for all, then the next; none is planned twice, and none that is among the best itself."""
     known, found = {candidate.hyperparameters for candidate in best}, {}
-    for candidate in best:
-        for k, point in enumerate(neighbours(candidate.hyperparameters, job.spec.search_space), start=1):
-            if candidate.climbed and point not in known:
+    beside = [(c, neighbours(c.hyperparameters, job.spec.search_space)) for c in best if c.climbed]
+    for k, name in enumerate(CHANGED, start=1):
+        for candidate, points in beside:
+            point = points.get(name)
+            if point is not None and point not in known:
                 known.add(point)
                 found[f"{candidate.name}.{k}"] = candidate, point
     return found

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tuner.specs.estimate import Estimate
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import MOST_NEIGHBOURS
+from tuner.specs.neighbours import CHANGED
 from tuner.specs.search_space import Value
 from tuner.specs.study import OPTIMISM_SEEDS, PromotionSpec, StudySpec
 from tuner.statistics.training_cost import Epoch, Floats, TrainingCost
@@ -130,7 +130,7 @@ class _Simulation:
         size = min(promotion.rung_size(), len(chosen))
         climbing = self._generator.choice(chosen, size, replace=False, p=likely / likely.sum())
         rung = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing]
-        beside = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing[: promotion.top_k]] * MOST_NEIGHBOURS
+        beside = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing[: promotion.top_k]] * len(CHANGED)
         again = [self._subset[climbing[0]] * epochs + RUN_OVERHEAD] * OPTIMISM_SEEDS
         racing = [*climbing[: promotion.top_k], default]
         verdict = [racing[0], default] * min(2, promotion.max_seeds)
