@@ -11,8 +11,10 @@ from tuner.specs.search_space import SearchSpace
 from tuner.stages.job import RunningJob
 from tuner.stages.local_search import search_locally
 from tuner.stages.progress import Ahead, Meter
+from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate
-from tuner.store.runs import RunState
+from tuner.store.database import writing
+from tuner.store.runs import RunState, start_run
 
 FOUND = Hyperparameters(depth=3, width=48, dropout=0.2, learning_rate=4e-3, shift_pixels=0, weight_decay=1e-4)
 
@@ -85,6 +87,16 @@ def test_a_restart_trains_no_net_again(house: House) -> None:
     assert all(run.state == RunState.COMPLETE for run in before)
     assert searched(job, ranked(0.0, 0.0)) == found
     assert house.trained(job, "local_search") == before
+
+
+def test_who_races_stays_as_it_is(house: House) -> None:
+    """Where the race of an earlier version has begun, its contenders are those of the rung."""
+    job = house.post("upgraded")
+    [seed] = stage_seeds(job.spec.seed, "promotion")
+    with writing(house.engine) as connection:
+        start_run(connection, job.lease, "promotion", "trial-0", seed, Hyperparameters(), 1)
+    assert searched(job, ranked(0.0, 0.0)) == ranked(0.0, 0.0)
+    assert house.trained(job, "local_search") == []
 
 
 def test_a_time_limit_and_a_cost_take_as_many_as_fit(house: House) -> None:

@@ -69,8 +69,7 @@ def allowance(job: RunningJob, promotion: PromotionSpec) -> Allowance:
 def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Allowance) -> int:
     """How many runs of a stage before the race, of so many `seconds` each, take a share of what is `left`. Those that have begun
     are among them."""
-    begun = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, stage))
-    fewest, share = min(len(begun), len(seconds)), left.part(SMALL_SHARE)
+    fewest, share = min(len(job.runs(stage)), len(seconds)), left.part(SMALL_SHARE)
     return next((count for count in range(len(seconds), fewest, -1) if not share.lacks(seconds[:count])), fewest)
 
 

@@ -27,7 +27,7 @@ from tuner.stages.promotion import Promoted
 from tuner.stages.race import full_plan, stored_net
 from tuner.stages.retraining import Contender, retrain, stage_seeds
 from tuner.store.model_files import WEIGHTS, AnyNet, StoredBag, read_weights, remove_weights, write_weights
-from tuner.store.runs import Run, RunState, load_runs
+from tuner.store.runs import Run, RunState
 
 CHUNK = 5000
 """Images that a net is asked for between two signs of life."""
@@ -106,7 +106,7 @@ class _Assembling:
 
     def _affordable(self) -> _Extent:
         """What there is time for. A student comes before members: the nets that there are can teach it, too."""
-        begun = self._load()
+        begun = self._job.runs("ensemble")
         mine = [run for run in begun if run.contender == self._member.name]
         members, ended = len(mine), sum(run.state != RunState.RUNNING for run in mine)
         if any(run.contender.startswith("student") for run in begun):
@@ -222,10 +222,6 @@ class _Assembling:
             parts.append(net.predict(images[first : first + CHUNK]))
             self._job.tick()
         return np.concatenate(parts).astype(np.float32)
-
-    def _load(self) -> list[Run]:
-        study_id, job_id = self._job.study_id, self._job.lease.job_id
-        return self._job.read(lambda connection: load_runs(connection, study_id, job_id, "ensemble"))
 
     def _words(self, trained: int, bag: Built | None, greedy: bool, student: Built | None) -> str:
         words = [f"{trained} of {self._spec.members} members were trained"]

@@ -15,7 +15,6 @@ from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
 from tuner.stages.race import Raced, full_plan, stored_net
 from tuner.stages.retraining import Contender, retrain, stage_seeds
-from tuner.store import runs
 from tuner.store.model_files import StoredNet, read_weights
 from tuner.store.runs import Run, RunState
 
@@ -108,7 +107,7 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
     """
     seconds = [raced.runs[contender.name][0].seconds or 0.0 for contender in contenders]
     seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)
-    found = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, "verdict"))
+    found = job.runs("verdict")
     ended = {(run.contender, run.seed) for run in found if run.state != RunState.RUNNING}
     fewest, left = len({run.seed for run in found}), allowance(job, promotion)
     for count in range(promotion.max_seeds, fewest, -1):

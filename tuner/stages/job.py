@@ -18,6 +18,7 @@ from tuner.specs.study import EnsembleSpec, PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
 from tuner.store import curves, trials
 from tuner.store.events import Entry
+from tuner.store.runs import Run, Stage, load_runs
 
 MAX_KILLED = 3
 """A trial or run whose worker died so often has failed: most likely it needs more memory than there is."""
@@ -78,6 +79,10 @@ class RunningJob(LeasedJob[StudySpec]):
     def train_count(self) -> int:
         """Training images that the search may use: those which the split has not kept for validation."""
         return part_sizes(self.dataset.train_count)[0]
+
+    def runs(self, stage: Stage) -> list[Run]:
+        """What this job has trained in a stage, in the order of their starts."""
+        return self.read(lambda connection: load_runs(connection, self.study_id, self.lease.job_id, stage))
 
     def new_key(self, what: str) -> str:
         """A name that no other task has, of this job or another."""

@@ -10,7 +10,7 @@ from tuner.stages.allowance import allowance, ensemble_runs
 from tuner.stages.job import RunningJob
 from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate, rung_slice
-from tuner.store.runs import Run, RunState, Stage, load_runs
+from tuner.store.runs import RunState
 
 AFTERWARDS = ((EXPECTED_SEEDS, True), (1, True), (1, False), (0, False))
 """What is to come after the race, the best first: so many fresh nets for the verdict, and whether the least of an ensemble."""
@@ -32,13 +32,13 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
     """
     if job.spec.budget.timeout_seconds is None:
         return LineUp(ranked, promotion.top_k)
-    raced = _runs(job, "promotion")
+    raced = job.runs("promotion")
     [first_seed] = stage_seeds(job.spec.seed, "promotion")
     begun = {run.contender: run.state for run in raced if run.seed == first_seed}
     ranked = _begun_first(ranked, begun)
     sound = [candidate for candidate in ranked if begun.get(candidate.name) != RunState.DIVERGED]
     fewest = sum(candidate.name in begun for candidate in sound)
-    if len(raced) > len(begun) or _runs(job, "verdict") or _runs(job, "ensemble"):
+    if len(raced) > len(begun) or job.runs("verdict") or job.runs("ensemble"):
         return LineUp(ranked, fewest)
     timetable = _Timetable(job, promotion, begun, default_seconds)
     for fresh, ensemble in AFTERWARDS:
@@ -56,10 +56,6 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
 
 def _begun_first(candidates: list[Candidate], begun: Collection[str]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: candidate.name not in begun)
-
-
-def _runs(job: RunningJob, stage: Stage) -> list[Run]:
-    return job.read(lambda connection: load_runs(connection, job.study_id, job.lease.job_id, stage))
 
 
 def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:

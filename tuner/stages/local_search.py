@@ -38,12 +38,15 @@ def search_locally(
     job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], meter: Meter, later: Ahead
 ) -> list[Candidate]:
     """The `ranked`, of whom the best, who are to race, go on as the best of the nets that were trained beside theirs, or as they
-    were where none was better; these are ranked anew among themselves. As many nets are trained as the job can afford."""
+    were where none was better; these are ranked anew among themselves. As many nets are trained as the job can afford, and none
+    that the race, where it has begun, did not wait for."""
     best, others = ranked[: promotion.top_k], ranked[promotion.top_k :]
     beside, data = planned(job, best), rung_slice(job)
     expected = [GROWTH * candidate.seconds for candidate, _ in beside.values()]
     most = affordable(job, "local_search", expected, allowance(job, promotion))
-    wanted = dict([*beside.items()][:most])
+    begun = {run.contender for run in job.runs("local_search")}
+    raced = bool(job.runs("promotion"))
+    wanted = {name: near for name, near in [*beside.items()][:most] if name in begun or not raced}
     if data is None or not wanted:
         return ranked
     space, epochs = job.spec.search_space, job.spec.subset.epochs

@@ -19,7 +19,7 @@ from tuner.stages.optimism import measure_optimism
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.race import Raced, race, race_ahead, verdict_ahead
 from tuner.stages.rung import Candidate, Extent, climb
-from tuner.store import runs, trials
+from tuner.store import trials
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def _default_seconds(job: RunningJob, ranked: list[FrozenTrial]) -> float:
     """Of the default configuration on the subset; 0 where this job has not trained it there and no trial has."""
     default = job.spec.default()
     own = [trial for trial in ranked if job.spec.search_space.restore(trial.params) == default]
-    apart = job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, "baseline"))
-    found = [trial.user_attrs["seconds"] for trial in own] + [run.seconds for run in apart if run.seconds is not None]
+    apart = [run.seconds for run in job.runs("baseline") if run.seconds is not None]
+    found = [trial.user_attrs["seconds"] for trial in own] + apart
     return next(iter(found), 0.0)
 
 

@@ -22,7 +22,7 @@ from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.statistics.race import ERROR, MARGIN, Race, Right
 from tuner.store import voided
 from tuner.store.model_files import StoredNet, read_weights
-from tuner.store.runs import Run, RunState, load_runs
+from tuner.store.runs import Run, RunState
 
 StoppedBy = Literal["one left", "non-inferior", "max_seeds"] | Spent
 
@@ -129,7 +129,7 @@ class _Racing:
         self, race: Race, contenders: dict[str, Contender], runs: dict[str, list[Run]], seed: int
     ) -> StoppedBy | None:
         """Train everyone that is running with `seed`, and look; answers what has ended the race, if anything."""
-        begun = seed in {run.seed for run in self._load()}
+        begun = seed in {run.seed for run in self._job.runs("promotion")}
         if not begun and (spent := self._lacks(race, runs)) is not None:
             return spent
         by_cost = sorted(race.running, key=lambda name: -(runs[name][0].seconds or 0.0))
@@ -166,11 +166,6 @@ class _Racing:
         names = {contender.name for contender in contenders}
         stage = retrain(self._job, plan, contenders, show)
         return [run for run in stage if run.seed == seed and run.contender in names]
-
-    def _load(self) -> list[Run]:
-        """Of the whole race so far."""
-        study_id, job_id = self._job.study_id, self._job.lease.job_id
-        return self._job.read(lambda connection: load_runs(connection, study_id, job_id, "promotion"))
 
     def _right(self, run: Run) -> Right | None:
         if run.state != RunState.COMPLETE:

@@ -107,7 +107,7 @@ class _Retraining:
         self, job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None]
     ) -> None:
         self._job, self._plan, self._show = job, plan, show
-        ended = {(run.contender, run.seed) for run in self._load() if self._has_ended(run)}
+        ended = {(run.contender, run.seed) for run in self._job.runs(self._plan.stage) if self._has_ended(run)}
         self._seeds = plan.seeds or stage_seeds(job.spec.seed, plan.stage)
         entries = [_Entry(c, seed, c.epochs or plan.epochs) for seed in self._seeds for c in contenders]
         self._waiting = deque(entry for entry in entries if entry.key not in ended)
@@ -128,16 +128,12 @@ class _Retraining:
                 self._handle(event)
             self._show(self._epochs)
             self._job.tick()
-        return self._load()
+        return self._job.runs(self._plan.stage)
 
     def _has_ended(self, run: Run) -> bool:
         """A net whose weights are needed, and were removed in the months before a retry, is trained again."""
         bare = self._plan.keep_weights and run.state == RunState.COMPLETE and run.weights is None
         return run.state != RunState.RUNNING and not bare
-
-    def _load(self) -> list[Run]:
-        job, stage = self._job, self._plan.stage
-        return job.read(lambda connection: runs.load_runs(connection, job.study_id, job.lease.job_id, stage))
 
     def _start(self, entry: _Entry) -> None:
         name, point = entry.contender.name, entry.contender.hyperparameters
