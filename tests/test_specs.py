@@ -173,10 +173,11 @@ def test_a_specs_numbers_are_made_literal_once() -> None:
 
 
 def test_the_time_left_counts_what_is_likely() -> None:
-    """The rung on twice the images, one seed of the race where its cost is bounded, two of the verdict; not the small default."""
+    """Rung and local search on twice the images, one seed of the race where its cost is bounded, two of the verdict; not
+    the small default."""
     spec = StudySpec(name="a")
     assert spec.promotion is not None
-    before = (2 * 12 + 3) * 5 * 5_000
+    before = (2 * (12 + 12) + 3) * 5 * 5_000
     assert spec.promoted_images(spec.promotion, None, 50_000) == before + (3 + 2) * 10 * 50_000
     unbounded = spec.promotion.model_copy(update={"max_cost": None})
     assert spec.promoted_images(unbounded, None, 50_000) == before + (2 * 3 + 2) * 10 * 50_000
