@@ -95,7 +95,7 @@ class _Simulation:
         points = [*pool, spec.default()]
         subset = spec.subset
         self._subset = self._costs(cost, points, subset.train, subset.validation)
-        self._rung = self._costs(cost, points, 2 * subset.train, subset.validation)
+        self._rung = self._costs(cost, points, 2 * subset.train, max(subset.train, subset.validation))
         share = min(1.0, subset.train / around.train_count)
         fitted = [fit(point, spec.search_space, share) for point in points]
         self._full = self._costs(cost, fitted, around.train_count, around.validation_count)
