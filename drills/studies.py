@@ -12,6 +12,8 @@ SPACE: dict[str, Any] = {
     "optimizer": {"choices": ["momentum", "adam"]},
     "batch_size": {"choices": [64, 128]},
     "shift_pixels": 0,
+    "rotate_degrees": 0,
+    "zoom": 0,
 }
 
 

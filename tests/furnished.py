@@ -23,6 +23,8 @@ NETS: dict[str, Any] = {
         "activation": {"choices": ["relu", "tanh"]},
         "batch_size": 256,
         "shift_pixels": 0,
+        "rotate_degrees": 0,
+        "zoom": 0,
     },
     "subset": {"train": 400, "validation": 200, "epochs": 2},
     "budget": {"n_trials": 12},

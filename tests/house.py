@@ -67,7 +67,14 @@ class House:
             {
                 "name": name,
                 "dataset": "digits",
-                "search_space": {"depth": 1, "width": {"low": 16, "high": 48}, "activation": "relu", "shift_pixels": 0},
+                "search_space": {
+                    "depth": 1,
+                    "width": {"low": 16, "high": 48},
+                    "activation": "relu",
+                    "shift_pixels": 0,
+                    "rotate_degrees": 0,
+                    "zoom": 0,
+                },
                 "subset": {"train": 400, "validation": 200, "epochs": 2},
                 "budget": {"n_trials": 8, "parallel": 1},
                 "pruner": {"kind": "none"},

@@ -35,6 +35,8 @@ def small_nets(name: str, trials: int) -> dict[str, Any]:
         "loss": "cross_entropy",
         "optimizer": "adam",
         "shift_pixels": 0,
+        "rotate_degrees": 0,
+        "zoom": 0,
     }
     subset = {"train": 3000, "validation": 500, "epochs": 2}
     budget = {"n_trials": trials}

@@ -46,6 +46,8 @@ SPEC: dict[str, Any] = {
         "activation": {"choices": ["relu", "tanh"]},
         "batch_size": 256,
         "shift_pixels": 0,
+        "rotate_degrees": 0,
+        "zoom": 0,
     },
     "subset": {"train": 400, "validation": 200, "epochs": 3},
     "budget": {"n_trials": 12},

@@ -467,7 +467,15 @@ def test_a_schedules_champion_by_rest_and_in_the_terminal(
         "loss": "cross_entropy",
         "optimizer": "adam",
     }
-    space |= {"dropout": 0, "shift_pixels": 0, "batch_size": 32, "weight_decay": 0, "learning_rate": 1e-5}
+    space |= {
+        "dropout": 0,
+        "shift_pixels": 0,
+        "rotate_degrees": 0,
+        "zoom": 0,
+        "batch_size": 32,
+        "weight_decay": 0,
+        "learning_rate": 1e-5,
+    }
     study: dict[str, Any] = {
         "name": "n-{date}",
         "dataset": "few",

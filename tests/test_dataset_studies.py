@@ -100,7 +100,7 @@ def test_the_whole_job_on_uploaded_digits(house: House) -> None:
 
 
 def test_what_is_left_to_the_data_is_fitted_and_told(house: House) -> None:
-    """The default subset becomes as large as the data allows; images without two dimensions are not shifted; the status says so,
+    """The default subset becomes as large as the data allows; images without two dimensions are not moved; the status says so,
     and its spec is what is run."""
     grey, flat = house.status("grey"), house.status("flat")
     for status in (grey, flat):
@@ -108,7 +108,10 @@ def test_what_is_left_to_the_data_is_fitted_and_told(house: House) -> None:
         assert "cut subset.train from 5000 to 856 and subset.validation from 2000 to 342" in status["notes"][-1]
     assert grey["spec"]["search_space"]["shift_pixels"] == {"choices": [0, 1, 2]}
     assert (flat["state"], flat["spec"]["search_space"]["shift_pixels"]) == ("succeeded", 0)
-    assert "shift_pixels is 0: only images of two dimensions can be shifted, and these have 64" in flat["notes"][0]
+    assert [flat["spec"]["search_space"][name] for name in ("rotate_degrees", "zoom")] == [0, 0]
+    assert (
+        "search_space.zoom set to 0: only images of two dimensions can be moved, and these have 64" in flat["notes"][0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,7 @@ def test_what_was_said_of_a_subset_stays(
         ("grey", {"subset": {"validation": 1198}}, ["subset", "validation"], "at least one of 1198 images"),
         ("flat", {"search_space": {"shift_pixels": 1}}, ["search_space", "shift_pixels"], "two dimensions, but got 64"),
         ("flat", {"search_space": {"shift_pixels": {"choices": [0, 1, 2]}}}, ["search_space", "shift_pixels"], "64"),
+        ("flat", {"search_space": {"zoom": 0.2}}, ["search_space", "zoom"], "zoom needs images of two dimensions"),
         ("none", {}, ["dataset"], "no data set is named 'none'"),
     ],
 )

@@ -38,7 +38,15 @@ POINTS: dict[str, dict[str, Any]] = {
         "normalisation": "scale",
         "loss": "mse",
     },
-    "everything": {"input_dropout": 0.1, "dropout": 0.2, "shift_pixels": 1, "weight_decay": 1e-2, "depth": 1},
+    "turns": {"rotate_degrees": 10.0, "optimizer": "sgd"},
+    "everything": {
+        "zoom": 0.2,
+        "input_dropout": 0.1,
+        "dropout": 0.2,
+        "shift_pixels": 1,
+        "weight_decay": 1e-2,
+        "depth": 1,
+    },
 }
 
 
@@ -71,6 +79,8 @@ def every_kind() -> list[Recipe]:
             dropout=0.2 * (k % 2),
             input_dropout=0.1 * (k // 2 % 2),
             shift_pixels=k // 4 % 2,
+            rotate_degrees=10.0 * (k // 8 % 2),
+            zoom=0.1 * (k // 16 % 2),
         )
         for k, (activation, loss, optimizer, normalisation) in enumerate(kinds)
     ]

@@ -26,19 +26,25 @@ def differences(space: SearchSpace, point: Hyperparameters) -> list[dict[str, fl
     return [{name: value for name, value in other.items() if value != before[name]} for other in found]
 
 
-def test_a_neighbour_differs_in_one_hyperparameter() -> None:
-    """Shifts of one pixel, a layer less, half the dropout, half the rate."""
-    expected = [{"shift_pixels": 1}, {"depth": 2}, {"dropout": 0.1}, {"learning_rate": 2e-3}]
+def test_a_neighbour_differs_in_one_respect() -> None:
+    """Shifts of one pixel, the same with turns and zooms, a layer less, half the dropout, half the rate."""
+    moves = {"shift_pixels": 1, "rotate_degrees": 10, "zoom": 0.1}
+    expected = [{"shift_pixels": 1}, moves, {"depth": 2}, {"dropout": 0.1}, {"learning_rate": 2e-3}]
     assert differences(SearchSpace(), FOUND) == expected
     assert list(neighbours(FOUND, SearchSpace())) == list(CHANGED)
 
 
 def test_a_neighbour_is_a_point_of_the_space() -> None:
     """What the user has fixed stays, and no range is left; a net of one layer has no shallower one."""
-    at_the_edge = FOUND.model_copy(update={"depth": 1, "dropout": 0.0, "learning_rate": 1.5e-4, "shift_pixels": 1})
+    moved = FOUND.model_copy(update={"shift_pixels": 1, "rotate_degrees": 10.0, "zoom": 0.1})
+    at_the_edge = moved.model_copy(update={"depth": 1, "dropout": 0.0, "learning_rate": 1.5e-4})
     assert differences(SearchSpace(), at_the_edge) == []
-    fixed = SearchSpace.model_validate({"shift_pixels": 0, "dropout": 0.2, "learning_rate": 4e-3, "depth": 3})
-    assert differences(fixed, FOUND) == []
+    fixed = {"shift_pixels": 0, "dropout": 0.2, "learning_rate": 4e-3, "depth": 3}
+    assert differences(SearchSpace.model_validate(fixed), FOUND) == [{"rotate_degrees": 10, "zoom": 0.1}]
+    fixed |= {"rotate_degrees": 0, "zoom": 0}
+    assert differences(SearchSpace.model_validate(fixed), FOUND) == []
+    unshifted = FOUND.model_copy(update={"shift_pixels": 1})
+    assert differences(SearchSpace(), unshifted)[0] == {"rotate_degrees": 10, "zoom": 0.1}
     stepped = SearchSpace.model_validate({"dropout": {"low": 0.0, "high": 0.6, "step": 0.2}})
     assert {"dropout": 0.1} not in differences(stepped, FOUND)
 
@@ -69,9 +75,9 @@ def test_who_is_better_with_less_goes_on_with_it(house: House) -> None:
     third = ranked(0.0, 1.0, 0.0)[2]
     first, second, last = searched(job, ranked(0.0, 1.0, 0.0))
     trained = {run.contender: run for run in house.trained(job, "local_search")}
-    assert set(trained) == {"trial-0.3", "trial-0.4", "trial-1.3", "trial-1.4"}
+    assert set(trained) == {"trial-0.4", "trial-0.5", "trial-1.4", "trial-1.5"}
     assert (first.name, first.value, first.hyperparameters.dropout) == ("trial-1", 1.0, 0.2)
-    best = max((trained["trial-0.3"], trained["trial-0.4"]), key=lambda run: run.validation_accuracy or 0.0)
+    best = max((trained["trial-0.4"], trained["trial-0.5"]), key=lambda run: run.validation_accuracy or 0.0)
     assert (second.name, second.value) == ("trial-0", best.validation_accuracy)
     assert second.hyperparameters.model_dump(include={"dropout", "learning_rate"}) == best.hyperparameters.model_dump(
         include={"dropout", "learning_rate"}
@@ -106,7 +112,7 @@ def test_a_time_limit_and_a_cost_take_as_many_as_fit(house: House) -> None:
     spec = job.spec
     job.spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"timeout_seconds": 20})})
     searched(job, ranked(0.0, 0.0))
-    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.3", "trial-1.3"]
+    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.4", "trial-1.4"]
     costly = house.post("costly", max_cost=0.001)
     assert searched(costly, ranked(0.5, 0.4)) == ranked(0.5, 0.4)
     below = house.post("below")

@@ -4,17 +4,18 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 
 from tuner.errors import Conflict
+from tuner.store import tables
 from tuner.store.database import VERSION_TABLE, alembic_config, migrate, open_database, reading, writing
-from tuner.store.tables import metadata
 
 EARLIER = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][1:]
 
 ROWS = {
     "0001": [
-        "INSERT INTO tuner_studies (study_id, name, spec, notes, created_at) VALUES (7, 's', '{}', '[]', '2026')",
+        "INSERT INTO tuner_studies (study_id, name, spec, notes, created_at) VALUES (7, 's', "
+        """'{"dataset": "mnist", "search_space": {"shift_pixels": 1}}', '[]', '2026')""",
         "INSERT INTO tuner_jobs (id, study_id, kind, state, attempt, fence, heartbeat, elapsed_seconds, progress_done, "
         "progress_total, created_at) VALUES (3, 7, 'search', 'succeeded', 1, 1, 1, 1.0, 1, 1, '2026')",
         "INSERT INTO tuner_runs (id, study_id, stage, contender, seed, hyperparameters, parameters, state) "
@@ -32,9 +33,9 @@ ROWS = {
 def differences(engine: Engine) -> list[object]:
     """Between the database and `tables.py`, apart from Optuna's tables."""
     with reading(engine) as connection:
-        ours = {"include_object": lambda _object, name, kind, *_: kind != "table" or name.startswith("tuner_")}
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, **ours})
-        return [d for d in compare_metadata(context, metadata) if VERSION_TABLE not in str(d)]
+        included = {"include_object": lambda _object, name, kind, *_: kind != "table" or name.startswith("tuner_")}
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, **included})
+        return [d for d in compare_metadata(context, tables.metadata) if VERSION_TABLE not in str(d)]
 
 
 def test_a_new_database_is_what_the_tables_say(engine: Engine) -> None:
@@ -43,13 +44,14 @@ def test_a_new_database_is_what_the_tables_say(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         with reading(engine) as connection:
             never_reused = connection.execute(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"))
-            declared = {t.name for t in metadata.sorted_tables if t.dialect_options["sqlite"]["autoincrement"]}
+            declared = {t.name for t in tables.metadata.sorted_tables if t.dialect_options["sqlite"]["autoincrement"]}
             assert set(never_reused.scalars()) == declared
 
 
 @pytest.mark.parametrize("revision", EARLIER)
 def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> None:
-    """Rows written under an earlier schema are there after the upgrade, and the schema is today's."""
+    """Rows written under an earlier schema are there after the upgrade, and the schema is today's; no study searches what there
+    was not when it was posted."""
     engine = open_database(database_url)
     for known in EARLIER[::-1][: EARLIER[::-1].index(revision) + 1]:
         migrate(engine, known)
@@ -59,6 +61,8 @@ def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> No
     migrate(engine)
     assert differences(engine) == []
     with reading(engine) as connection:
+        spec = connection.execute(select(tables.studies.c.spec)).scalar_one()
+        assert spec["search_space"] == {"shift_pixels": 1, "rotate_degrees": 0, "zoom": 0}
         assert connection.execute(text("SELECT id, job_id FROM tuner_runs")).all() == [(5, 3)]
         assert connection.execute(text("SELECT id, job_id FROM tuner_models")).all() == [("m", 3)]
         assert connection.execute(text("SELECT id, priority, stalled FROM tuner_jobs")).all() == [(3, 0, 0)]

@@ -97,7 +97,7 @@ def test_a_promoted_net_that_explodes_is_replaced(service: Service) -> None:
     """Where promoted configurations diverge on the full data, the next best are trained, until top_k have ended."""
     space = {"depth": 2, "width": 32, "activation": "maxout", "loss": "cross_entropy", "optimizer": "sgd", "dropout": 0.0,
              "learning_rate": {"choices": [0.05, 0.7]}, "shift_pixels": {"choices": [0, 1]}, "batch_size": 50,
-             "weight_decay": 0.0}  # fmt: skip
+             "weight_decay": 0.0, "rotate_degrees": 0, "zoom": 0}  # fmt: skip
     subset = {"train": 50, "validation": 100, "epochs": 1}  # one step: nothing can explode yet
     service.post(
         "explosive",

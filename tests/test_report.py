@@ -23,6 +23,8 @@ SPEC: dict[str, Any] = {
         "width": {"low": 16, "high": 64},
         "activation": {"choices": ["relu", "sigmoid"]},
         "shift_pixels": 0,
+        "rotate_degrees": 0,
+        "zoom": 0,
     },
     "subset": {"train": 400, "validation": 200, "epochs": 3},
     "budget": {"n_trials": 14},

@@ -20,6 +20,8 @@ FINITE = {
     "learning_rate": {"choices": [0.1, 0.2]},
     "dropout": 0.0,
     "shift_pixels": 0,
+    "rotate_degrees": 0,
+    "zoom": 0,
     "batch_size": 32,
     "weight_decay": 1e-6,
 }

@@ -25,6 +25,10 @@ def in_words(point: Hyperparameters | Mapping[str, bool | int | float | str]) ->
         parts.append(f"input dropout {point.input_dropout:.2f}")
     if point.shift_pixels:
         parts.append(f"shift {point.shift_pixels}")
+    if point.rotate_degrees:
+        parts.append(f"rotate {point.rotate_degrees:g}°")
+    if point.zoom:
+        parts.append(f"zoom {point.zoom:g}")
     if point.weight_decay:
         parts.append(f"decay {point.weight_decay:.1e}")
     if point.normalisation != "standardise":

@@ -24,6 +24,7 @@ from tuner.nets.pixel_scale import pixel_scale
 from tuner.nets.progress import Progress, Run
 from tuner.nets.shifts import ShiftedImages
 from tuner.nets.training_data import TrainingData
+from tuner.nets.turning import Turning
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.hyperparameters import Hyperparameters
 
@@ -80,7 +81,7 @@ def train(
     the distilled one, and its validation is as ever.
 
     Raises TrainingDiverged at the batch where a loss or a gradient is no longer finite, TrainingStopped before the batch at which
-    `should_stop` answers True, InvalidInput for shifts of images that are not (height, width).
+    `should_stop` answers True, InvalidInput for shifts and turns of images that are not (height, width).
     """
     clock = _Clock()
     generator = torch.Generator().manual_seed(seed)
@@ -196,22 +197,25 @@ def _check_finite(epoch: int, figures: dict[str, float]) -> None:
 class _Batches:
     """The training images and labels in batches; each iteration is one epoch in a new order, the last batch may be smaller."""
 
-    _images: Callable[[Tensor], Tensor]
-
     def __init__(self, data: TrainingData, hyperparameters: Hyperparameters, generator: torch.Generator) -> None:
         self.count = len(data.train_images)
         self.per_epoch = math.ceil(self.count / hyperparameters.batch_size)
         self._size, self._generator = hyperparameters.batch_size, generator
         self._labels = data.train_labels
+        self._images: Callable[[Tensor], Tensor]
         if hyperparameters.shift_pixels:
             self._images = ShiftedImages(data.train_images, hyperparameters.shift_pixels, generator).batch
         else:
             self._images = partial(data.train_images.flatten(1).index_select, 0)
+        self._turning = None
+        if hyperparameters.rotate_degrees or hyperparameters.zoom:
+            self._turning = Turning(data.train_images.shape[1:], hyperparameters, generator)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of a batch, and their labels."""
         for index in torch.split(torch.randperm(self.count, generator=self._generator), self._size):
-            yield self._images(index), self._labels.index_select(0, index)
+            images = self._images(index)
+            yield images if self._turning is None else self._turning(images), self._labels.index_select(0, index)
 
 
 class _Clock:

@@ -1,23 +1,35 @@
-"""The configurations beside one that more data may want otherwise, in one hyperparameter at a time."""
+"""The configurations beside one that more data may want otherwise, in one respect at a time."""
 
-from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.hyperparameters import MOVING, Hyperparameters
 from tuner.specs.search_space import SearchSpace
 
-CHANGED = ("shift_pixels", "depth", "dropout", "learning_rate")
-"""What has helped most comes first."""
+CHANGED = {
+    "shifts": ("shift_pixels",),
+    "moves": MOVING,
+    "depth": ("depth",),
+    "dropout": ("dropout",),
+    "learning_rate": ("learning_rate",),
+}
+"""The hyperparameters of each change. What has helped most comes first."""
 
 
 def neighbours(point: Hyperparameters, space: SearchSpace) -> dict[str, Hyperparameters]:
-    """Those that `space` has, by the one of CHANGED in which each differs from `point`.
+    """Those that `space` has, by the one of CHANGED in which each differs from `point`; what the user has fixed stays.
 
-    More images need less that holds a net back, and allow smaller steps, since there are more of them; of the shifts and the last
-    layer a search of few trials on few images is seldom sure.
+    More images need less that holds a net back, and allow smaller steps, since there are more of them. How images are to be
+    moved, and whether the last layer helps, a search of few trials on few images is seldom sure of.
     """
     moved = {
         "shift_pixels": 1,
+        "rotate_degrees": 10.0,
+        "zoom": 0.1,
         "depth": max(1, point.depth - 1),
         "dropout": point.dropout / 2,
         "learning_rate": point.learning_rate / 2,
     }
-    beside = {name: point.model_copy(update={name: moved[name]}) for name in CHANGED}
-    return {name: other for name, other in beside.items() if other != point and space.params(other) is not None}
+    found: dict[str, Hyperparameters] = {}
+    for change, names in CHANGED.items():
+        other = point.model_copy(update={name: moved[name] for name in names if space.varies(name)})
+        if other != point and other not in found.values() and space.params(other) is not None:
+            found[change] = other
+    return found

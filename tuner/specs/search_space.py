@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from tuner.errors import InvalidInput
 from tuner.specs.hyperparameters import (
     CONDITIONS,
+    MOVING,
     WHERE_APPLICABLE,
     Activation,
     Hyperparameters,
@@ -192,6 +193,8 @@ class SearchSpace(Spec):
     dropout: FloatDimension = FloatRange(low=0.0, high=0.6)
     input_dropout: FloatDimension = 0.0
     shift_pixels: IntDimension = Choice[int](choices=(0, 1, 2))
+    rotate_degrees: FloatDimension = Choice[float](choices=(0.0, 10.0))
+    zoom: FloatDimension = Choice[float](choices=(0.0, 0.1))
     batch_size: IntDimension = Choice[int](choices=(32, 64, 128, 256))
     weight_decay: FloatDimension = FloatRange(low=1e-6, high=1e-2, log=True)
     normalisation: NormalisationDimension = "standardise"
@@ -283,13 +286,13 @@ class SearchSpace(Spec):
             total += points
         return total
 
-    def may_shift(self) -> bool:
-        """Whether some point moves its training images, which takes images of two dimensions."""
-        return any(_extremes(self.shift_pixels))
+    def moving(self) -> list[str]:
+        """The hyperparameters by which some point moves its training images, which takes images of two dimensions."""
+        return [name for name in MOVING if any(_extremes(getattr(self, name)))]
 
     def varies(self, name: str) -> bool:
         """Whether the hyperparameter is searched, and not fixed by the user."""
-        return len(set(_extremes(getattr(self, name)))) > 1
+        return getattr(self, name) == "auto" or len(set(_extremes(getattr(self, name)))) > 1
 
     def continuous(self) -> list[str]:
         """The dimensions that a grid cannot hold."""
@@ -305,7 +308,8 @@ class SearchSpace(Spec):
 
 
 _ORDER = ("depth", "width", "activation", "maxout_pieces", "loss", "optimizer", "learning_rate", "momentum", "rmsprop_alpha",
-          "dropout", "input_dropout", "shift_pixels", "batch_size", "weight_decay", "normalisation")  # fmt: skip
+          "dropout", "input_dropout", "shift_pixels", "rotate_degrees", "zoom",
+          "batch_size", "weight_decay", "normalisation")  # fmt: skip
 
 
 def _adapter(field: FieldInfo) -> TypeAdapter[Any]:

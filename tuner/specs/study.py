@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.hyperparameters import MOVING, Hyperparameters
 from tuner.specs.neighbours import CHANGED
 from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
@@ -248,7 +248,7 @@ class StudySpec(CommonSpec):
     def left_to_data(self) -> dict[str, set[str]]:
         """What was left out, and is fitted to the data, by field; `exclude` of `model_dump` takes it as it is."""
         left = {"subset": {"train", "validation"} - self.subset.model_fields_set}
-        left["search_space"] = {"shift_pixels"} - self.search_space.model_fields_set
+        left["search_space"] = set(MOVING) - self.search_space.model_fields_set
         return {field: names for field, names in left.items() if names}
 
     def fitted_like(self, other: "StudySpec") -> "StudySpec":

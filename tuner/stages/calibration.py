@@ -29,6 +29,7 @@ CORNERS = tuple(
         {"depth": 3, "width": 128, "batch_size": 64, "activation": "sigmoid", "optimizer": "momentum"},
         {"width": 64, "batch_size": 128, "shift_pixels": 2},
         {"width": 256, "batch_size": 32, "shift_pixels": 1, "optimizer": "rmsprop"},
+        {"width": 64, "batch_size": 128, "rotate_degrees": 10, "zoom": 0.1},
         {"width": 64, "batch_size": 128, "input_dropout": 0.2},
     )
 )

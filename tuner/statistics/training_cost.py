@@ -51,6 +51,7 @@ class Epoch:
                 self.train * units * (h.dropout > 0),
                 self.train * self.inputs,
                 self.train * self.inputs * (h.shift_pixels > 0),
+                self.train * self.inputs * (h.rotate_degrees > 0 or h.zoom > 0),
                 self.train * self.inputs * (h.input_dropout > 0),
             )
         ]

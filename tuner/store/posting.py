@@ -9,6 +9,7 @@ from tuner.data.splits import part_sizes, search_slices
 from tuner.errors import InvalidInput, NotFound
 from tuner.settings import Settings
 from tuner.specs.earlier_trial import EarlierTrial
+from tuner.specs.hyperparameters import MOVING
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.study import StudySpec, SubsetSpec
 from tuner.store import dataset_uses, estimating, studies, warm_starts
@@ -71,29 +72,29 @@ def fit_to_data(connection: Connection, spec: StudySpec, settings: Settings) -> 
         raise InvalidInput(str(error), ("dataset",)) from error
     left, notes = spec.left_to_data(), list[str]()
     if "search_space" in left:
-        spec = _fit_shifts(spec, dataset, notes)
-    _check_shifts(spec, dataset)
+        spec = _fit_moving(spec, left["search_space"], dataset, notes)
+    _check_moving(spec, dataset)
     subset = _fit_subset(spec.subset, left.get("subset", set()), dataset, notes)
     return Fitted(spec.model_copy(update={"subset": subset}), tuple(notes), dataset.checksum)
 
 
-def _fit_shifts(spec: StudySpec, dataset: Dataset, notes: list[str]) -> StudySpec:
-    """The default range moves images up to two pixels, where they are of two dimensions."""
+def _fit_moving(spec: StudySpec, left: set[str], dataset: Dataset, notes: list[str]) -> StudySpec:
+    """The default space moves images, where they are of two dimensions."""
     if len(dataset.image_shape) == 2:
         return spec
     shape = "×".join(map(str, dataset.image_shape))
-    notes.append(
-        f"search_space.shift_pixels is 0: only images of two dimensions can be shifted, and these have {shape}"
-    )
-    return spec.model_copy(update={"search_space": spec.search_space.model_copy(update={"shift_pixels": 0})})
+    fixed = {name: 0 for name in MOVING if name in left}
+    why = f"only images of two dimensions can be moved, and these have {shape}"
+    notes.append(f"{', '.join(f'search_space.{name}' for name in fixed)} set to 0: {why}")
+    return spec.model_copy(update={"search_space": spec.search_space.model_copy(update=fixed)})
 
 
-def _check_shifts(spec: StudySpec, dataset: Dataset) -> None:
-    if spec.search_space.may_shift() and len(dataset.image_shape) != 2:
+def _check_moving(spec: StudySpec, dataset: Dataset) -> None:
+    if len(dataset.image_shape) == 2:
+        return
+    for name in spec.search_space.moving():
         shape = "×".join(map(str, dataset.image_shape))
-        raise InvalidInput(
-            f"shift_pixels needs images of two dimensions, but got {shape}", ("search_space", "shift_pixels")
-        )
+        raise InvalidInput(f"{name} needs images of two dimensions, but got {shape}", ("search_space", name))
 
 
 def _fit_subset(subset: SubsetSpec, left: set[str], dataset: Dataset, notes: list[str]) -> SubsetSpec:
