@@ -329,7 +329,7 @@ def _overfit(run: TrainingRun) -> Evidence | None:
         value=gap,
         threshold=GAP,
         sentence=f"It has {run.last.train_accuracy:.1%} of its training images right, and of others {gap * 100:.1f} points less. "
-        "Give it more images, dropout, weight decay or shifted images, or a smaller net.",
+        "Give it more images, dropout, weight decay or moved images, or a smaller net.",
     )
 
 
