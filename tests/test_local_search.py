@@ -34,6 +34,15 @@ def test_a_neighbour_differs_in_one_respect() -> None:
     assert list(neighbours(FOUND, SearchSpace())) == list(CHANGED)
 
 
+def test_the_runs_of_an_earlier_version_are_still_what_they_were() -> None:
+    """A study of before there were turns and zooms has neither, and the runs 1 to 4 of its local search differ as they did."""
+    before = SearchSpace.model_validate({"rotate_degrees": 0, "zoom": 0})
+    found = neighbours(FOUND, before)
+    changed = ["shift_pixels", "depth", "dropout", "learning_rate"]
+    assert [found[k].model_dump()[name] for k, name in enumerate(changed, 1)] == [1, 2, 0.1, 2e-3]
+    assert len(found) == 4
+
+
 def test_a_neighbour_is_a_point_of_the_space() -> None:
     """What the user has fixed stays, and no range is left; a net of one layer has no shallower one."""
     moved = FOUND.model_copy(update={"shift_pixels": 1, "rotate_degrees": 10.0, "zoom": 0.1})
@@ -75,9 +84,9 @@ def test_who_is_better_with_less_goes_on_with_it(house: House) -> None:
     third = ranked(0.0, 1.0, 0.0)[2]
     first, second, last = searched(job, ranked(0.0, 1.0, 0.0))
     trained = {run.contender: run for run in house.trained(job, "local_search")}
-    assert set(trained) == {"trial-0.4", "trial-0.5", "trial-1.4", "trial-1.5"}
+    assert set(trained) == {"trial-0.3", "trial-0.4", "trial-1.3", "trial-1.4"}
     assert (first.name, first.value, first.hyperparameters.dropout) == ("trial-1", 1.0, 0.2)
-    best = max((trained["trial-0.4"], trained["trial-0.5"]), key=lambda run: run.validation_accuracy or 0.0)
+    best = max((trained["trial-0.3"], trained["trial-0.4"]), key=lambda run: run.validation_accuracy or 0.0)
     assert (second.name, second.value) == ("trial-0", best.validation_accuracy)
     assert second.hyperparameters.model_dump(include={"dropout", "learning_rate"}) == best.hyperparameters.model_dump(
         include={"dropout", "learning_rate"}
@@ -112,7 +121,7 @@ def test_a_time_limit_and_a_cost_take_as_many_as_fit(house: House) -> None:
     spec = job.spec
     job.spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"timeout_seconds": 20})})
     searched(job, ranked(0.0, 0.0))
-    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.4", "trial-1.4"]
+    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.3", "trial-1.3"]
     costly = house.post("costly", max_cost=0.001)
     assert searched(costly, ranked(0.5, 0.4)) == ranked(0.5, 0.4)
     below = house.post("below")

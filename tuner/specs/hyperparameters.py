@@ -45,7 +45,7 @@ class Hyperparameters(Spec):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="share of pixels dropped in training")
     shift_pixels: int = Field(0, ge=0, le=4, description="training images move by up to so many pixels each way")
-    rotate_degrees: float = Field(0.0, ge=0, le=180, description="training images turn by up to so much each way")
+    rotate_degrees: float = Field(0.0, ge=0, le=180, description="training images turn by up to so many degrees")
     zoom: float = Field(0.0, ge=0, lt=1, description="training images grow or shrink by up to this share")
     batch_size: int = Field(128, ge=1, le=8192)
     weight_decay: float = Field(1e-6, ge=0, le=1, description="L2 penalty added to the gradient of the weights")

@@ -3,18 +3,18 @@
 from tuner.specs.hyperparameters import MOVING, Hyperparameters
 from tuner.specs.search_space import SearchSpace
 
-CHANGED = {
-    "shifts": ("shift_pixels",),
-    "moves": MOVING,
-    "depth": ("depth",),
-    "dropout": ("dropout",),
-    "learning_rate": ("learning_rate",),
+CHANGED: dict[int, tuple[str, ...]] = {
+    1: ("shift_pixels",),
+    5: MOVING,
+    2: ("depth",),
+    3: ("dropout",),
+    4: ("learning_rate",),
 }
-"""The hyperparameters of each change. What has helped most comes first."""
+"""The hyperparameters of each change, by its number, which names its runs and so stays. What has helped most comes first."""
 
 
-def neighbours(point: Hyperparameters, space: SearchSpace) -> dict[str, Hyperparameters]:
-    """Those that `space` has, by the one of CHANGED in which each differs from `point`; what the user has fixed stays.
+def neighbours(point: Hyperparameters, space: SearchSpace) -> dict[int, Hyperparameters]:
+    """Those that `space` has, by the number of the change by which each differs from `point`; what the user has fixed stays.
 
     More images need less that holds a net back, and allow smaller steps, since there are more of them. How images are to be
     moved, and whether the last layer helps, a search of few trials on few images is seldom sure of.
@@ -27,7 +27,7 @@ def neighbours(point: Hyperparameters, space: SearchSpace) -> dict[str, Hyperpar
         "dropout": point.dropout / 2,
         "learning_rate": point.learning_rate / 2,
     }
-    found: dict[str, Hyperparameters] = {}
+    found: dict[int, Hyperparameters] = {}
     for change, names in CHANGED.items():
         other = point.model_copy(update={name: moved[name] for name in names if space.varies(name)})
         if other != point and other not in found.values() and space.params(other) is not None:

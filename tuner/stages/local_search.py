@@ -25,12 +25,12 @@ def planned(job: RunningJob, best: list[Candidate]) -> dict[str, tuple[Candidate
     change for all, then the next; none is planned twice, and none that is among the best itself."""
     known, found = {candidate.hyperparameters for candidate in best}, {}
     beside = [(c, neighbours(c.hyperparameters, job.spec.search_space)) for c in best if c.climbed]
-    for k, name in enumerate(CHANGED, start=1):
+    for change in CHANGED:
         for candidate, points in beside:
-            point = points.get(name)
+            point = points.get(change)
             if point is not None and point not in known:
                 known.add(point)
-                found[f"{candidate.name}.{k}"] = candidate, point
+                found[f"{candidate.name}.{change}"] = candidate, point
     return found
 
 
