@@ -208,6 +208,9 @@ class BestConfiguration(BaseModel):
     seed: int | None = Field(description="of its first run at this stage; of the winner, the delivered model's")
     seed_value: float | None = Field(description="of that run")
     epochs: int | None = Field(description="that it was trained for at this stage; null of an outside study")
+    train_images: int | None = Field(
+        description="that the delivered net was trained on, most of the validation images among them; null of others"
+    )
     model: str | None = Field(description="the id of the model that was kept of it")
     test_accuracy: float | None = Field(description="on the sealed test set; null where it was not among those tested")
 

@@ -35,7 +35,7 @@ def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, data
         validation_accuracy=configuration.seed_value or configuration.value,
         test_accuracy=configuration.test_accuracy,
     )
-    images = _subset(spec, dataset) if stage == "search" else _all(dataset)
+    images = _subset(spec, dataset) if stage == "search" else _all(dataset, configuration.train_images)
     stored = description(spec.dataset, datasets_dir)
     images = replace(images, test_split_off=stored.test_split_off, made_from=stored.made_from)
     return Recipe(origin, images, point, seed, epochs)
@@ -44,17 +44,16 @@ def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, data
 def _subset(spec: StudySpec, dataset: Dataset) -> Images:
     train_count, _ = part_sizes(dataset.train_count)
     train, validation = search_slices(train_count, spec.subset.train, spec.subset.validation)
-    return _images(dataset, train, validation, "train")
+    return _images(dataset, train, validation)
 
 
-def _all(dataset: Dataset) -> Images:
-    train, validation = part_sizes(dataset.train_count)
-    return _images(dataset, (0, train), (0, validation), "validation")
+def _all(dataset: Dataset, train: int | None) -> Images:
+    """So many to train on, or as many as the race; the others choose the epoch."""
+    cut = train or part_sizes(dataset.train_count)[0]
+    return _images(dataset, (0, cut), (cut, dataset.train_count))
 
 
-def _images(
-    dataset: Dataset, train: tuple[int, int], validation: tuple[int, int], part: Literal["train", "validation"]
-) -> Images:
+def _images(dataset: Dataset, train: tuple[int, int], validation: tuple[int, int]) -> Images:
     return Images(
         dataset=dataset.name,
         image_shape=dataset.image_shape,
@@ -62,5 +61,4 @@ def _images(
         train_count=dataset.train_count,
         train=train,
         validation=validation,
-        validation_part=part,
     )

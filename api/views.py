@@ -158,6 +158,7 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
             seed=trial.user_attrs.get("seed"),
             seed_value=trial.values[0],
             epochs=study.spec.last_step() if study.spec is not None else None,
+            train_images=None,
             model=None,
             test_accuracy=None,
         )
@@ -205,6 +206,7 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
             seed=run.seed if delivered is None else delivered.seed,
             seed_value=run.validation_accuracy if delivered is None else delivered.validation_accuracy,
             epochs=epochs.get(run.id),
+            train_images=None if delivered is None else delivered.train_images,
             model=model.id if model is not None else None,
             test_accuracy=model.metrics.test_accuracy if model is not None else None,
         )

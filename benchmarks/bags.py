@@ -1,4 +1,4 @@
-"""Which nets make the best bag: what a half of the validation images chooses, judged on the other half.
+"""Which nets make the best bag: what a half of the images that no net was trained on chooses, judged on the other half.
 
     python -m benchmarks.goals ten-minutes --data-dir FOLDER
     python -m benchmarks.bags FOLDER ten-minutes-0 ten-minutes-1
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.catalogue import open_dataset, validation_images
+from tuner.data.catalogue import images_of, open_dataset
+from tuner.data.splits import refit_sizes
 from tuner.nets.bagging import Probabilities, average, select
 from tuner.settings import Settings
 from tuner.store import runs, studies
@@ -73,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = Settings(data_dir=arguments.folder)
     dataset = open_dataset("mnist", settings.datasets_dir)
-    images, labels = validation_images(dataset)
+    images, labels = images_of(dataset, (refit_sizes(dataset.train_count)[0], dataset.train_count))
     engine = open_database(settings.database_url)
     for name in arguments.studies:
         with reading(engine) as connection:

@@ -17,7 +17,7 @@ from statistics import mean
 import torch
 from safetensors.numpy import load
 
-from tuner.data.catalogue import describe, training_labels, validation_images
+from tuner.data.catalogue import describe, images_of, training_labels
 from tuner.data.installation import install_mnist
 from tuner.data.splits import partition
 from tuner.executors import training_task
@@ -61,7 +61,7 @@ def _compare(folder: Path, pool: ProcessPoolExecutor, point: Hyperparameters, ar
     count = len(partition(labels).train)
 
     def task(seed: int, bootstrap: int | None = None, teacher: Teacher | None = None, dropped: bool = True) -> Task:
-        data = DataSlice(dataset.folder, (0, count), (0, len(labels) - count), "validation", bootstrap)
+        data = DataSlice(dataset.folder, (0, count), (count, len(labels)), bootstrap)
         return Task(
             "",
             point if dropped else point.model_copy(update={"dropout": 0.0}),
@@ -82,7 +82,7 @@ def _compare(folder: Path, pool: ProcessPoolExecutor, point: Hyperparameters, ar
     members = train([task(100 + k, bootstrap=100 + k) for k in range(arguments.members)])
     _tell("members", members)
     nets = [StoredNet.from_bytes(member.weights or b"", point.activation) for member in members]
-    images, truth = validation_images(dataset)
+    images, truth = images_of(dataset, (count, len(labels)))
     bag = float((average([net.predict(images) for net in nets]).argmax(1) == truth).mean())
     print(f"{'bag':<46}{100 * bag:6.2f}", flush=True)
     file = folder / "bag.safetensors"

@@ -4,8 +4,8 @@
     python -m benchmarks.promotion --seeds 2 --spec tiny.json --data-dir FOLDER
 
 For each study seed a whole study is run, as `tuner run` does it. Its winner is what the verdict has tested, with fresh seeds.
-Against it stands the search's best trial, retrained verbatim: the same hyperparameters, not fitted to the amount of data, on all
-training images, with the same epochs, the same decaying learning rate and the same seeds as the winner. The difference of their
+Against it stands the search's best trial, retrained verbatim: the same hyperparameters, not fitted to the amount of data, on the
+same images, with the same epochs, the same decaying learning rate and the same seeds as the winner. The difference of their
 mean test accuracies is one number a study; told is its mean over the studies with Student's 95 % interval.
 
 A verbatim net that explodes has no accuracy: the mean of its study is over its other seeds, and a study without any is told and
@@ -33,7 +33,6 @@ from sqlalchemy import Engine
 from benchmarks.goals import run_study
 from tuner.data.catalogue import Dataset, open_dataset
 from tuner.data.sealed import open_test_set
-from tuner.data.splits import part_sizes
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, Event, Task, Trained
 from tuner.settings import Settings
@@ -78,8 +77,9 @@ def studied(engine: Engine, dataset: Dataset, name: str) -> Studied | None:
     promotion = study.spec.promotion or PromotionSpec()
     point = study.spec.search_space.restore(best.params)
     seeds = sorted({run.seed for run in fresh if run.contender == verdict.race.winner})
-    train, validation = part_sizes(dataset.train_count)
-    data = DataSlice(dataset.folder, (0, train), (0, validation), "validation")
+    count = verdict.delivered.train_images
+    assert count is not None
+    data = DataSlice(dataset.folder, (0, count), (count, dataset.train_count))
     task = Task("", point, data, promotion.epochs, 0, decay=True, keep_weights=True)
     tasks = tuple(replace(task, key=f"{name}/{seed}", seed=seed) for seed in seeds)
     return Studied(name, verdict, best.number, point, tasks)

@@ -98,13 +98,14 @@ def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
         source, first = answer.text, best["items"][0]
         for line in (f"SEED = {first['seed']}", "EPOCHS = 1", f"WIDTH = {first['hyperparameters']['width']}"):
             assert f"\n{line}\n" in source
-        assert "return train[0:50000], validation[0:10000]" in source
+        assert first["train_images"] == 58_000
+        assert "return order[0:58000], order[58000:60000]" in source
         assert model in source
         second = api.get(f"/v1/studies/done/best?format={framework}&rank=2").text
         assert best["items"][1]["contender"] in second
     searched = api.get("/v1/studies/done/best?format=torch&stage=search").text
     assert "\nEPOCHS = 3\n" in searched
-    assert "return train[0:400], train[49800:50000]" in searched
+    assert "return order[0:400], order[49800:50000]" in searched
     assert api.get("/v1/studies/done/best?format=torch&rank=9").status_code == 404
     assert api.get("/v1/studies/done/best?format=onnx").status_code == 422
 

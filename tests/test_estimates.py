@@ -42,7 +42,7 @@ def timed(train: int = 1500) -> list[Timing]:
 
 def expect(slots: int = 2, past: tuple[tuple[float, float], ...] = (), **changes: Any) -> Estimate:
     spec = StudySpec.model_validate({"name": "a", **changes})
-    around = Circumstances(784, 10, 50_000, 10_000, slots)
+    around = Circumstances(784, 10, 50_000, 10_000, 58_000, 2_000, slots)
     return study_cost.estimate(spec, around, training_cost.learn(timed()), len(CORNERS), past)
 
 

@@ -52,8 +52,8 @@ POINTS: dict[str, dict[str, Any]] = {
 
 def recipe(epochs: int = 3, **hyperparameters: Any) -> Recipe:
     """Of a run on all images of a small data set."""
-    train_count, validation_count = part_sizes(COUNT)
-    images = Images("digits", (28, 28), CLASSES, COUNT, (0, train_count), (0, validation_count), "validation")
+    train_count, _ = part_sizes(COUNT)
+    images = Images("digits", (28, 28), CLASSES, COUNT, (0, train_count), (train_count, COUNT))
     origin = Origin("study", "promotion", 1, "trial-7", "5f2c9a7e01b34d68", 0.9, 0.8)
     point = {"width": 20, "batch_size": 32, "learning_rate": RATES[hyperparameters.get("optimizer", "adam")]}
     return Recipe(origin, images, Hyperparameters(**{**point, **hyperparameters}), seed=5, epochs=epochs)

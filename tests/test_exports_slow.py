@@ -34,8 +34,8 @@ SEEDS = 5
 @pytest.fixture(scope="module")
 def whole() -> Recipe:
     """A net of 50,000 parameters on 50,000 images, with all that training has."""
-    train_count, validation_count = part_sizes(COUNT)
-    images = Images("mnist", (28, 28), CLASSES, COUNT, (0, train_count), (0, validation_count), "validation")
+    train_count, _ = part_sizes(COUNT)
+    images = Images("mnist", (28, 28), CLASSES, COUNT, (0, train_count), (train_count, COUNT))
     small = recipe(
         epochs=3, width=64, dropout=0.1, shift_pixels=1, rotate_degrees=10, zoom=0.1, batch_size=128, weight_decay=1e-5
     )

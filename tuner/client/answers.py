@@ -173,6 +173,7 @@ class BestConfiguration(Answer):
     seed: int | None
     seed_value: float | None
     epochs: int | None
+    train_images: int | None
     model: str | None
     test_accuracy: float | None
 

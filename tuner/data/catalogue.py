@@ -101,10 +101,10 @@ def training_labels(dataset: Dataset) -> Pixels:
     return _memory_map(dataset.folder / "train_labels.npy")
 
 
-def validation_images(dataset: Dataset) -> tuple[Pixels, Pixels]:
-    """Of the training images, those that no net is trained on: images (count, *image_shape) and labels (count,)."""
+def images_of(dataset: Dataset, positions: tuple[int, int]) -> tuple[Pixels, Pixels]:
+    """Training images (count, *image_shape) and their labels (count,): a half-open range of the order of `tuner.data.splits`."""
     labels = training_labels(dataset)
-    at = partition(labels).validation
+    at = partition(labels).order[slice(*positions)]
     return training_images(dataset)[at], labels[at]
 
 

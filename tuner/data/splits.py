@@ -12,6 +12,9 @@ SEED = 20_101
 
 VALIDATION_SHARE = 1 / 6
 
+KEPT_SHARE = 1 / 5
+"""Of the validation images, those that no net is ever trained on; the others have done their work when the race is over."""
+
 TEST_SEED = 20_102
 TEST_SHARE = 1 / 5
 """Of images that came without a test part."""
@@ -29,6 +32,11 @@ class Partition:
 
     train: Indices
     validation: Indices
+
+    @property
+    def order(self) -> Indices:
+        """All positions, those of the validation images after those for training."""
+        return np.concatenate([self.train, self.validation])
 
 
 def partition(labels: np.ndarray[Any, Any]) -> Partition:
@@ -48,6 +56,13 @@ def part_sizes(count: int) -> tuple[int, int]:
     """How many of `count` training images are for training, and how many for validation."""
     validation = round(count * VALIDATION_SHARE)
     return count - validation, validation
+
+
+def refit_sizes(count: int) -> tuple[int, int]:
+    """The same once the race is over: on how many of `count` training images a net is refitted, and how many judge it then."""
+    _, validation = part_sizes(count)
+    kept = min(validation, max(1, round(validation * KEPT_SHARE)))
+    return count - kept, kept
 
 
 def _stratified_order(labels: np.ndarray[Any, Any], generator: np.random.Generator) -> Indices:

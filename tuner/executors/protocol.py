@@ -18,14 +18,13 @@ from tuner.specs.hyperparameters import Hyperparameters
 class DataSlice:
     """Which images of a stored data set a task trains on and is judged on.
 
-    Both are half-open ranges: `train` of the 50,000 training images in the search's order, `validation` of the same
-    order or of the 10,000 validation images, as `validation_part` says.
+    Both are half-open ranges of the order of `tuner.data.splits`, in which MNIST's 10,000 validation images follow the 50,000
+    for training.
     """
 
     folder: Path
     train: tuple[int, int]
     validation: tuple[int, int]
-    validation_part: Literal["train", "validation"] = "train"
     bootstrap: int | None = None
     """The seed of a bootstrap sample: as many images as `train` has, drawn from it with replacement."""
 

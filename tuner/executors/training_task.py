@@ -86,11 +86,10 @@ class _Teller:
 def _prepared(data: DataSlice, dataset: catalogue.Dataset) -> TrainingData:
     """The images of a slice. `dataset` has the checksum: other data may have its name since the last task."""
     images, labels = catalogue.training_images(dataset), catalogue.training_labels(dataset)
-    parts = partition(labels)
-    train_at = parts.train[slice(*data.train)]
+    order = partition(labels).order
+    train_at, validation_at = order[slice(*data.train)], order[slice(*data.validation)]
     if data.bootstrap is not None:
         train_at = train_at[bootstrap(len(train_at), data.bootstrap)]
-    validation_at = getattr(parts, data.validation_part)[slice(*data.validation)]
     return prepare(images[train_at], labels[train_at], images[validation_at], labels[validation_at])
 
 

@@ -23,7 +23,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Images:
-    """The study's data set, and the positions, half-open ranges of the split's orders, that the run used of it."""
+    """The study's data set, and the positions, half-open ranges of the split's order, that the run used of it."""
 
     dataset: str
     image_shape: tuple[int, ...]
@@ -32,7 +32,6 @@ class Images:
     """Images before the split into training and validation."""
     train: tuple[int, int]
     validation: tuple[int, int]
-    validation_part: Literal["train", "validation"]
     test_split_off: bool = False
     """By the service: the user's files have no test part."""
     made_from: Literal["bytes", "whole numbers", "shares"] = "bytes"

@@ -6,7 +6,7 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tuner import __version__
-from tuner.data.splits import SEED, TEST_SEED, TEST_SHARE, VALIDATION_SHARE
+from tuner.data.splits import SEED, TEST_SEED, TEST_SHARE
 from tuner.exports.recipe import Recipe
 
 Framework = Literal["keras", "torch"]
@@ -23,7 +23,6 @@ def render(recipe: Recipe, framework: Framework) -> str:
             origin=recipe.origin,
             images=recipe.images,
             split_seed=SEED,
-            validation_share=VALIDATION_SHARE,
             test_seed=TEST_SEED,
             test_share=TEST_SHARE,
             version=__version__,

@@ -115,6 +115,10 @@ class Delivered(Spec):
     seed: int
     validation_accuracy: float
     seeds: int = Field(description="among which it is the median")
+    train_images: int | None = Field(
+        None, description="on which it was trained; null of an earlier version, whose nets had the race's"
+    )
+    validation_images: int | None = Field(None, description="by which it is the median; null likewise")
 
 
 class ForcedOpening(Spec):

@@ -73,9 +73,16 @@ def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Al
     return next((count for count in range(len(seconds), fewest, -1) if not share.lacks(seconds[:count])), fewest)
 
 
+def refit_seconds(job: RunningJob, seconds: float) -> float:
+    """What a net takes after the race that took so many `seconds` in it: more images to train on, and fewer to judge by."""
+    judging = 0.3  # of the time that an image takes to be trained on
+    judged, left = job.dataset.train_count - job.train_count, job.dataset.train_count - job.refit_count
+    return seconds * (job.refit_count + judging * left) / (job.train_count + judging * judged)
+
+
 def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[list[float]]:
-    """The batches of an ensemble of nets of so many `seconds`: all that is wanted, or the least that is worth having, which is
-    the student of the nets that there are, or else two members."""
+    """The batches of an ensemble of nets that take so many `seconds` after the race: all that is wanted, or the least that is
+    worth having, which is the student of the nets that there are, or else two members."""
     ensemble = job.ensemble
     if ensemble is None:
         return []

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection
 
-from tuner.data.catalogue import validation_images
-from tuner.executors.protocol import DataSlice
+from tuner.data.catalogue import images_of
 from tuner.specs.webhook import NewChampion
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Meter, ahead
@@ -131,8 +130,7 @@ def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig, seed
         Contender("champion", champion.hyperparameters, champion.epochs),
         Contender("challenger", challenger.hyperparameters, challenger.epochs),
     ]
-    validation = (0, job.dataset.train_count - job.train_count)
-    data = DataSlice(job.dataset.folder, (0, job.train_count), validation, "validation")
+    data = job.first_images(job.train_count)
     plan = Plan("challenge", data, challenger.epochs, decay=True, keep_weights=True, seeds=seeds)
     return retrain(
         job, plan, contenders, _meter(job, job.train_count, len(seeds) * (champion.epochs + challenger.epochs))
@@ -183,7 +181,7 @@ def _in_words(seen: Comparison) -> str:
 
 def _correct(job: RunningJob, trained: list[Run]) -> Correct:
     """(seeds, images): which of the validation images the runs' nets have right."""
-    images, labels = validation_images(job.dataset)
+    images, labels = images_of(job.dataset, job.first_images(job.train_count).validation)
     rows = []
     for run in trained:
         weights = read_weights(job.models_dir / str(run.weights))

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from tuner.data.catalogue import validation_images
+from tuner.data.catalogue import images_of
 from tuner.executors.protocol import Teacher
 from tuner.nets.bagging import average, cross_entropy, pack, select
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import EnsembleSpec, PromotionSpec
 from tuner.specs.verdict import BagMember, Ensemble
-from tuner.stages.allowance import allowance
+from tuner.stages.allowance import allowance, refit_seconds
 from tuner.stages.finalists import Finals
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
@@ -88,7 +88,7 @@ class _Assembling:
         # By its configuration's name: should another one win after a restart, its members are others.
         winner = self._raced.winner
         self._member = Contender(f"member-{winner.name}", winner.hyperparameters, bootstrap=True)
-        self._images, self._labels = validation_images(job.dataset)
+        self._images, self._labels = images_of(job.dataset, job.first_images(job.refit_count).validation)
 
     def run(self) -> Assembled:
         extent = self._affordable()
@@ -111,7 +111,7 @@ class _Assembling:
         members, ended = len(mine), sum(run.state != RunState.RUNNING for run in mine)
         if any(run.contender.startswith("student") for run in begun):
             return _Extent(members, student=True)
-        seconds = self._raced.runs[self._raced.winner.name][0].seconds or 0.0
+        seconds = refit_seconds(self._job, self._raced.runs[self._raced.winner.name][0].seconds or 0.0)
         left = allowance(self._job, self._promotion)
         for student in sorted({self._spec.student, False}, reverse=True):
             fewest = max(members, 2 - len(self._paid)) if student else members
@@ -131,7 +131,7 @@ class _Assembling:
     def _train(self, contender: Contender, seeds: tuple[int, ...], later: int) -> list[Run]:
         epochs = len(seeds) * self._promotion.epochs
         planned = ahead(self._job, later + self._job.challenge_epochs)
-        show = self._meter.measure("ensemble", epochs, self._job.train_count, planned)
+        show = self._meter.measure("ensemble", epochs, self._job.refit_count, planned)
         plan = full_plan(self._job, self._promotion, "ensemble", seeds)
         found = retrain(self._job, plan, [contender], show)
         mine = [run for run in found if run.contender == contender.name and run.seed in seeds]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
-from tuner.stages.allowance import allowance, ensemble_runs
+from tuner.stages.allowance import allowance, ensemble_runs, refit_seconds
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
@@ -95,7 +95,7 @@ def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, conten
     plan = full_plan(job, promotion, "verdict", seeds)
     epochs = len(contenders) * count * promotion.epochs
     later = ahead(job, job.ensemble_epochs + job.challenge_epochs)
-    show = promoted.meter.measure("verdict", epochs, job.train_count, later)
+    show = promoted.meter.measure("verdict", epochs, job.refit_count, later)
     found = [run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE]
     return sorted(found, key=lambda run: seeds.index(run.seed) if run.seed in seeds else len(seeds))
 
@@ -105,7 +105,7 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
 
     An ensemble takes the second one's time rather than have no student, and further ones' rather than have fewer members.
     """
-    seconds = [raced.runs[contender.name][0].seconds or 0.0 for contender in contenders]
+    seconds = [refit_seconds(job, raced.runs[contender.name][0].seconds or 0.0) for contender in contenders]
     seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)
     found = job.runs("verdict")
     ended = {(run.contender, run.seed) for run in found if run.state != RunState.RUNNING}

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tuner.data.catalogue import Dataset
-from tuner.data.splits import part_sizes
-from tuner.executors.protocol import EpochEnded, Event, Executor, Task
+from tuner.data.splits import part_sizes, refit_sizes
+from tuner.executors.protocol import DataSlice, EpochEnded, Event, Executor, Task
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.study import EnsembleSpec, PromotionSpec, StudySpec
@@ -77,8 +77,17 @@ class RunningJob(LeasedJob[StudySpec]):
 
     @property
     def train_count(self) -> int:
-        """Training images that the search may use: those which the split has not kept for validation."""
+        """Training images that search and race may use: those which the split has not kept for validation."""
         return part_sizes(self.dataset.train_count)[0]
+
+    @property
+    def refit_count(self) -> int:
+        """Training images of the nets that come after the race."""
+        return refit_sizes(self.dataset.train_count)[0]
+
+    def first_images(self, count: int) -> DataSlice:
+        """Of all training images so many to train on, and the others to judge by."""
+        return DataSlice(self.dataset.folder, (0, count), (count, self.dataset.train_count))
 
     def runs(self, stage: Stage) -> list[Run]:
         """What this job has trained in a stage, in the order of their starts."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tuner.specs.fitting import fit
 from tuner.specs.study import EXPECTED_SEEDS, GROWTH, PromotionSpec
-from tuner.stages.allowance import allowance, ensemble_runs
+from tuner.stages.allowance import allowance, ensemble_runs, refit_seconds
 from tuner.stages.job import RunningJob
 from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate, rung_slice
@@ -91,7 +91,7 @@ class _Timetable:
     def fits(self, racing: Sequence[Candidate], fresh: int, ensemble: bool) -> bool:
         """Whether there is time for the race of these and for all that follows it; the longest may win."""
         seconds = {candidate.name: self._seconds(candidate) for candidate in racing}
-        winner = max(seconds.values())
+        winner, default = (refit_seconds(self._job, one) for one in (max(seconds.values()), self._default))
         race = [one for name, one in {**seconds, "default": self._default}.items() if name not in self._ended]
-        verdict = [winner, self._default] * min(fresh, self._promotion.max_seeds)
+        verdict = [winner, default] * min(fresh, self._promotion.max_seeds)
         return self._left.in_time(race, verdict, *(ensemble_runs(self._job, winner, whole=False) if ensemble else []))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.data.catalogue import Dataset, validation_images
+from tuner.data.catalogue import Dataset, images_of
 from tuner.data.sealed import open_test_set
 from tuner.data.splits import part_sizes
 from tuner.errors import TunerError
@@ -150,8 +150,7 @@ def run_notes(
     runs = _train(executor, list(first.values()), lambda done: on_progress(done, count))
     taught = [plan.student(arm, seed, runs, folder) for arm in students for seed in range(extent.seeds)]
     runs |= _train(executor, taught, lambda done: on_progress(len(first) + done, count))
-    images, labels = validation_images(dataset)
-    validation = images[JUDGED:], labels[JUDGED:]
+    validation = images_of(dataset, (plan.most + JUDGED, dataset.train_count))
     tested = [plan.key(arm, seed) for arm in chosen if arm.experiment == TEST for seed in range(extent.seeds)]
     test = validation
     if tested:
@@ -165,7 +164,7 @@ class _Plan:
 
     def __init__(self, dataset: Dataset, extent: Extent) -> None:
         self.dataset, self.extent = dataset, extent
-        self._most, validation = part_sizes(dataset.train_count)
+        self.most, validation = part_sizes(dataset.train_count)
         if validation <= JUDGED:
             raise TunerError(
                 f"the notes need more than {JUDGED} validation images, but {dataset.name} has {validation}"
@@ -175,7 +174,7 @@ class _Plan:
         return f"{arm.experiment}/{arm.name}/{seed}" + ("" if member is None else f"/{member}")
 
     def train_count(self, arm: Arm) -> int:
-        return min(count for count in (arm.train, self.extent.most_images, self._most) if count is not None)
+        return min(count for count in (arm.train, self.extent.most_images, self.most) if count is not None)
 
     def tasks(self, arm: Arm) -> list[Task]:
         """Those that need no other's outcome; a student's are those of its bag."""
@@ -201,7 +200,7 @@ class _Plan:
         return replace(task, data=replace(task.data, bootstrap=number))
 
     def _task(self, arm: Arm, key: str, seed: int) -> Task:
-        data = DataSlice(self.dataset.folder, (0, self.train_count(arm)), (0, JUDGED), "validation")
+        data = DataSlice(self.dataset.folder, (0, self.train_count(arm)), (self.most, self.most + JUDGED))
         return Task(key, arm.point, data, arm.epochs, seed, patience=arm.patience, last=arm.last, keep_weights=True)
 
 

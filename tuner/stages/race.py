@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tuner.data.catalogue import validation_images
-from tuner.executors.protocol import DataSlice
+from tuner.data.catalogue import images_of
 from tuner.specs.fitting import fit
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
 from tuner.specs.verdict import Entrant
 from tuner.specs.verdict import Race as RaceTold
-from tuner.stages.allowance import Spent, allowance, ensemble_runs
+from tuner.stages.allowance import Spent, allowance, ensemble_runs, refit_seconds
 from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
 from tuner.stages.line_up import LineUp
@@ -33,9 +32,9 @@ def full_plan(
     stage: Literal["promotion", "ensemble", "verdict"],
     seeds: tuple[int, ...],
 ) -> Plan:
-    """All training images, judged on the validation images that no search has seen."""
-    validation = (0, job.dataset.train_count - job.train_count)
-    data = DataSlice(job.dataset.folder, (0, job.train_count), validation, "validation")
+    """All training images, judged on the validation images that no search has seen; and once the race is over, most of these
+    to train on, too."""
+    data = job.first_images(job.train_count if stage == "promotion" else job.refit_count)
     return Plan(stage, data, promotion.epochs, decay=True, keep_weights=True, seeds=seeds)
 
 
@@ -83,7 +82,7 @@ class _Racing:
         self._job, self._promotion, self._meter = job, promotion, meter
         self._seeds = stage_seeds(job.spec.seed, "promotion", promotion.max_seeds)
         self._plan = full_plan(job, promotion, "promotion", self._seeds)
-        self._images, self._labels = validation_images(job.dataset)
+        self._images, self._labels = images_of(job.dataset, self._plan.data.validation)
         self._failures: dict[str, str] = {}
 
     def run(self, lined: LineUp) -> Raced:
@@ -149,9 +148,10 @@ class _Racing:
     def _lacks(self, race: Race, runs: dict[str, list[Run]]) -> Spent | None:
         """Whether one more seed, and then verdict and ensemble, is more than may be spent."""
         seconds = {name: runs[name][0].seconds or 0.0 for name in runs}
-        verdict = [seconds[race.winner()], seconds.get("default", 0.0)] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
+        winner, default = (refit_seconds(self._job, seconds.get(name, 0.0)) for name in (race.winner(), "default"))
+        verdict = [winner, default] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
         left, further = allowance(self._job, self._promotion), [seconds[name] for name in race.running]
-        ensemble = ensemble_runs(self._job, seconds[race.winner()], whole=True)
+        ensemble = ensemble_runs(self._job, winner, whole=True)
         return left.lacks(further, verdict) or (None if left.in_time(further, verdict, *ensemble) else "time")
 
     def _train(self, contenders: Sequence[Contender], seed: int) -> list[Run]:

@@ -188,13 +188,14 @@ def _ensemble(told: Ensemble, final: _Frozen, reading: _Reading | None) -> Ensem
 
 
 def _verdict(job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Reading | None, model: Model) -> Verdict:
-    winner, validation_count = final.winner, job.dataset.train_count - job.train_count
+    winner = final.winner
+    data = job.first_images(job.refit_count if final.fresh else job.train_count)
     net = winner.nets[winner.delivered]
     spent = [StageCost(**vars(cost)) for cost in costs(job)]
     return Verdict(
         tau=promoted.tau,
         optimism=promoted.optimism,
-        race=race.tell(promoted.raced, validation_count),
+        race=race.tell(promoted.raced, job.dataset.train_count - job.train_count),
         gain=None if reading is None else _gain(final, reading),
         accuracy=None if reading is None else wilson(reading.correct[0][winner.delivered]),
         delivered=Delivered(
@@ -203,6 +204,8 @@ def _verdict(job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Read
             seed=net.run.seed,
             validation_accuracy=net.run.validation_accuracy or 0.0,
             seeds=len(winner.nets),
+            train_images=data.train[1],
+            validation_images=data.validation[1] - data.validation[0],
         ),
         opening=None if reading is None else _opening(reading),
         costs=tuple(spent),

@@ -42,12 +42,15 @@ PRUNED_BY_MEDIAN = 0.35
 
 @dataclass(frozen=True)
 class Circumstances:
-    """The study's data, and who works: `train_count` images in all but the validation set's `validation_count`."""
+    """The study's data, and who works: on `train_count` images, judged by `validation_count`; after the race on `refit_count`,
+    judged by `judging_count`."""
 
     inputs: int
     classes: int
     train_count: int
     validation_count: int
+    refit_count: int
+    judging_count: int
     slots: int
     trial_overhead: float = 0.05
     """Seconds of a trial beside its epochs."""
@@ -99,6 +102,7 @@ class _Simulation:
         share = min(1.0, subset.train / around.train_count)
         fitted = [fit(point, spec.search_space, share) for point in points]
         self._full = self._costs(cost, fitted, around.train_count, around.validation_count)
+        self._refit = self._costs(cost, fitted, around.refit_count, around.judging_count)
         default = spec.default()
         parameters = default.parameter_count(around.inputs, around.classes)
         outside = spec.default_params() is None or spec.constraints.violation(parameters) > 0
@@ -146,9 +150,9 @@ class _Simulation:
             spent += sum(round_)
         ensemble = self._spec.ensemble
         if ensemble is not None:
-            member = self._full[racing[0]] * promotion.epochs + RUN_OVERHEAD
+            member = self._refit[racing[0]] * promotion.epochs + RUN_OVERHEAD
             seconds += self._dealt([member] * ensemble.members) + member * ensemble.student_cost()
-        return seconds + self._dealt([self._full[k] * promotion.epochs + RUN_OVERHEAD for k in verdict])
+        return seconds + self._dealt([self._refit[k] * promotion.epochs + RUN_OVERHEAD for k in verdict])
 
     def _too_dear(self, promotion: PromotionSpec, spent: float, searched: float) -> bool:
         bounded = promotion.max_cost is not None and not self._spec.deterministic

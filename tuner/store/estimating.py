@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from tuner.data.catalogue import describe
-from tuner.data.splits import part_sizes
+from tuner.data.splits import part_sizes, refit_sizes
 from tuner.settings import Settings
 from tuner.specs.estimate import Estimate
 from tuner.specs.study import StudySpec
@@ -27,9 +27,9 @@ def estimate_study(connection: Connection, spec: StudySpec, settings: Settings) 
     if len(timed.timings) < FEWEST_TIMINGS:
         return None
     dataset = describe(spec.dataset, settings.datasets_dir)
-    train_count, validation_count = part_sizes(dataset.train_count)
+    sizes = *part_sizes(dataset.train_count), *refit_sizes(dataset.train_count)
     slots = min(spec.budget.parallel or slots, slots)
-    around = Circumstances(dataset.inputs, dataset.classes, train_count, validation_count, slots)
+    around = Circumstances(dataset.inputs, dataset.classes, *sizes, slots)
     if timed.trial_overhead is not None:
         around = replace(around, trial_overhead=timed.trial_overhead)
     cost = training_cost.learn(timed.timings)

@@ -1,14 +1,14 @@
 """What nets have taken to train here: the calibration of each machine, and the epochs of trials and runs that have ended."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 
 from tuner.data.catalogue import describe
-from tuner.data.splits import part_sizes
+from tuner.data.splits import part_sizes, refit_sizes
 from tuner.errors import NotFound
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.estimate import Estimate, Timing
@@ -93,7 +93,7 @@ def _of_trials(connection: Connection, datasets_dir: Path) -> Timed:
         spec, told = specs.get(study_of[trial._trial_id]), records.get(trial._trial_id)
         if spec is not None and told is not None:
             point = spec.search_space.restore(trial.params)
-            timed += _timing(spec, datasets_dir, point, spec.subset.train, spec.subset.validation, told)
+            timed += _timing(spec, datasets_dir, point, _subset_sizes(spec), told)
             beside.append(trial.user_attrs["seconds"] - sum(record.seconds for record in told))
     return Timed(tuple(timed), max(0.0, statistics.median(beside)) if beside else None)
 
@@ -101,7 +101,7 @@ def _of_trials(connection: Connection, datasets_dir: Path) -> Timed:
 def _of_runs(connection: Connection, datasets_dir: Path) -> list[Timing]:
     """Of promotion and verdict, which train on all images."""
     whole = (runs.c.state == RunState.COMPLETE) & runs.c.stage.in_(["promotion", "verdict"])
-    query = select(runs.c.id, runs.c.study_id, runs.c.hyperparameters).where(whole)
+    query = select(runs.c.id, runs.c.study_id, runs.c.hyperparameters, runs.c.stage).where(whole)
     rows = connection.execute(query.order_by(runs.c.id.desc()).limit(NEWEST)).all()
     specs = _specs(connection, {row.study_id for row in rows})
     records = curves.load_many(connection, "run", [row.id for row in rows])
@@ -109,7 +109,8 @@ def _of_runs(connection: Connection, datasets_dir: Path) -> list[Timing]:
     for row in rows:
         if row.study_id in specs and row.id in records:
             spec, point = specs[row.study_id], Hyperparameters.model_validate(row.hyperparameters)
-            timed += _timing(spec, datasets_dir, point, None, None, records[row.id])
+            sizes = part_sizes if row.stage == "promotion" else refit_sizes
+            timed += _timing(spec, datasets_dir, point, sizes, records[row.id])
     return timed
 
 
@@ -119,28 +120,32 @@ def _specs(connection: Connection, study_ids: set[int]) -> dict[int, StudySpec]:
     return {study_id: spec for study_id, spec in read.items() if isinstance(spec, StudySpec)}
 
 
+Sizes = Callable[[int], tuple[int, int]]
+"""Of so many images of a data set, those that are trained on and those that judge."""
+
+
+def _subset_sizes(spec: StudySpec) -> Sizes:
+    sizes = spec.subset.train, spec.subset.validation
+    return lambda _count: sizes
+
+
 def _timing(
-    spec: StudySpec,
-    datasets_dir: Path,
-    point: Hyperparameters,
-    train: int | None,
-    validation: int | None,
-    records: Sequence[EpochRecord],
+    spec: StudySpec, datasets_dir: Path, point: Hyperparameters, sizes: Sizes, records: Sequence[EpochRecord]
 ) -> list[Timing]:
-    """One, of the median epoch; none where the data set is gone. `train` and `validation` are None of all images."""
+    """One, of the median epoch; none where the data set is gone."""
     try:
         dataset = describe(spec.dataset, datasets_dir)
     except NotFound:
         return []
-    parts = part_sizes(dataset.train_count)
+    train, validation = sizes(dataset.train_count)
     seconds = statistics.median(record.seconds for record in records)
     return [
         Timing(
             hyperparameters=point,
             inputs=dataset.inputs,
             classes=dataset.classes,
-            train=train or parts[0],
-            validation=validation or parts[1],
+            train=train,
+            validation=validation,
             seconds=max(seconds, 1e-6),
         )
     ]
