@@ -12,7 +12,11 @@ import pytest
 from tests.conftest import connect, wait_until
 from tests.digits import images_and_labels
 from tests.house import TEST_IMAGES, House, open_house
-from tuner.nets.bagging import average, select
+from tuner.data.splits import partition
+from tuner.nets.bagging import average, bootstrap, select
+from tuner.nets.training import train
+from tuner.nets.training_data import prepare
+from tuner.nets.weights import to_bytes
 from tuner.runner.coordinator import coordinate
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.ensemble import assemble
@@ -70,6 +74,25 @@ def net_of(house: House, job: RunningJob, member: BagMember) -> StoredNet:
 
 def weights_of(job: RunningJob, run: Run) -> StoredNet:
     return StoredNet.from_bytes(read_weights(job.models_dir / str(run.weights)), run.hyperparameters.activation)
+
+
+def test_after_the_race_most_validation_images_are_trained_on(house: House, whole: RunningJob) -> None:
+    """The race's nets have 3,000 images and are judged by 600; those of verdict and ensemble have 3,480, and 120 judge them. Each
+    is the net, bit for bit, that training on just these images makes, and has its accuracy on just the others."""
+    delivered = house.verdict(whole).delivered
+    assert (delivered.train_images, delivered.validation_images) == (3480, 120)
+    images, labels = images_and_labels()
+    order = partition(labels[:3600]).order
+    for stage, count in (("promotion", 3000), ("verdict", 3480), ("ensemble", 3480)):
+        run = house.trained(whole, stage)[0]
+        trained, others = order[:count], order[count:]
+        if stage == "ensemble":
+            trained = trained[bootstrap(count, run.seed)]
+        data = prepare(images[trained], labels[trained], images[others], labels[others])
+        again = train(run.hyperparameters, data, classes=10, epochs=2, seed=run.seed, decay=True)
+        assert to_bytes(again.net) == read_weights(whole.models_dir / str(run.weights)), stage
+        right = weights_of(whole, run).predict(images[others]).argmax(1) == labels[others]
+        assert run.validation_accuracy == pytest.approx(right.mean()), stage
 
 
 def test_the_bag_says_what_its_members_say_on_average(house: House, whole: RunningJob) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.digits import images_and_labels
-from tuner.data.splits import Partition, part_sizes, partition, search_slices
+from tuner.data.splits import Partition, part_sizes, partition, refit_sizes, search_slices
 from tuner.errors import InvalidInput
 
 Labels = np.ndarray[Any, Any]
@@ -60,6 +60,17 @@ def test_small_sets_are_split_too(count: int) -> None:
     parts = partition(np.arange(count) % 3)
     assert len(parts.validation) == round(count / 6)
     assert sorted([*parts.train, *parts.validation]) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(60_000, (58_000, 2_000)), (60, (58, 2)), (8, (7, 1)), (6, (5, 1)), (2, (2, 0))]
+)
+def test_after_the_race_most_validation_images_are_trained_on(count: int, sizes: tuple[int, int]) -> None:
+    """A fifth of them is left, and at least one where there is one; in the order they are the last."""
+    assert refit_sizes(count) == sizes
+    parts = partition(np.arange(count) % 3)
+    assert np.array_equal(parts.order[: len(parts.train)], parts.train)
+    assert set(parts.order[sizes[0] :]) <= set(parts.validation)
 
 
 @pytest.mark.parametrize(

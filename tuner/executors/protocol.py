@@ -28,6 +28,11 @@ class DataSlice:
     bootstrap: int | None = None
     """The seed of a bootstrap sample: as many images as `train` has, drawn from it with replacement."""
 
+    @property
+    def judging(self) -> int:
+        """Images that judge."""
+        return self.validation[1] - self.validation[0]
+
 
 @dataclass(frozen=True)
 class Teacher:

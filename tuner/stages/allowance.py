@@ -76,8 +76,8 @@ def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Al
 def refit_seconds(job: RunningJob, seconds: float) -> float:
     """What a net takes after the race that took so many `seconds` in it: more images to train on, and fewer to judge by."""
     judging = 0.3  # of the time that an image takes to be trained on
-    judged, left = job.dataset.train_count - job.train_count, job.dataset.train_count - job.refit_count
-    return seconds * (job.refit_count + judging * left) / (job.train_count + judging * judged)
+    race, after = (count + judging * (job.dataset.train_count - count) for count in (job.train_count, job.refit_count))
+    return seconds * after / race
 
 
 def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[list[float]]:

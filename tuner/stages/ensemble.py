@@ -1,8 +1,8 @@
 """The ensemble: a bag of the winner's configuration, and a student of it.
 
 The members are trained on bootstrap samples with fresh seeds. A greedy selection from all nets of race, verdict and bag takes
-the bag's place where it is better on the validation images. The student has the winner's configuration, and learns on all
-training images what the bag says of them, shifted as it sees them.
+the bag's place where it is better on those validation images that none of them was trained on. The student has the winner's
+configuration, and learns what the bag says of the images, as it sees them moved.
 """
 
 import hashlib
@@ -140,7 +140,7 @@ class _Assembling:
     def _bag(self, members: list[Run]) -> tuple[Built | None, bool]:
         """The better of all members and of the greedy selection, if there are two nets for any; whether it is the selection.
 
-        Better is the lower cross-entropy on the validation images, by which the selection was made.
+        Better is the lower cross-entropy on the images by which the selection was made.
         """
         pool = [*members, *self._paid]
         said = [self._ask(stored_net(self._job, run), self._images) for run in pool]

@@ -1,7 +1,7 @@
 """The finalists: the race's winner and the default configuration, trained with fresh seeds.
 
-The race's own seeds have chosen the winner, so its nets flatter it; the fresh ones have chosen nothing. The verdict is about
-these nets, and an ensemble may take them into its bag.
+The race's own seeds have chosen the winner, so its nets flatter it; the fresh ones have chosen nothing. With the race over, they
+are trained on most of the validation images, too. The verdict is about these nets, and an ensemble may take them into its bag.
 """
 
 import hashlib

@@ -195,7 +195,7 @@ def _verdict(job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Read
     return Verdict(
         tau=promoted.tau,
         optimism=promoted.optimism,
-        race=race.tell(promoted.raced, job.dataset.train_count - job.train_count),
+        race=race.tell(promoted.raced, job.first_images(job.train_count).judging),
         gain=None if reading is None else _gain(final, reading),
         accuracy=None if reading is None else wilson(reading.correct[0][winner.delivered]),
         delivered=Delivered(
@@ -205,7 +205,7 @@ def _verdict(job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Read
             validation_accuracy=net.run.validation_accuracy or 0.0,
             seeds=len(winner.nets),
             train_images=data.train[1],
-            validation_images=data.validation[1] - data.validation[0],
+            validation_images=data.judging,
         ),
         opening=None if reading is None else _opening(reading),
         costs=tuple(spent),
