@@ -205,11 +205,11 @@ class BestConfiguration(BaseModel):
     )
     hyperparameters: Configuration
     parameters: int | None
-    seed: int | None = Field(description="of its first run at this stage; of the winner, the delivered model's")
-    seed_value: float | None = Field(description="of that run")
+    seed: int | None = Field(description="of its first run at this stage; of what is kept as a model, that net's")
+    seed_value: float | None = Field(description="of that run, on the images that were left to judge it")
     epochs: int | None = Field(description="that it was trained for at this stage; null of an outside study")
     train_images: int | None = Field(
-        description="that the delivered net was trained on, most of the validation images among them; null of others"
+        description="that run's, where its net was kept; null of others, which have the race's, and of an earlier version"
     )
     model: str | None = Field(description="the id of the model that was kept of it")
     test_accuracy: float | None = Field(description="on the sealed test set; null where it was not among those tested")

@@ -154,6 +154,7 @@ def _best(connection: Connection, study: Study, winner: Model | None) -> Reporte
         hyperparameters=configuration.hyperparameters,
         parameters=configuration.parameters,
         value=configuration.value,
+        train_images=configuration.train_images,
         model=winner.id if metrics is not None and winner is not None else None,
         test_accuracy=metrics.test_accuracy if metrics is not None else None,
         test_interval=metrics.test_interval if metrics is not None else None,

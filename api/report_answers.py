@@ -31,6 +31,9 @@ class ReportedBest(BaseModel):
     hyperparameters: Configuration
     parameters: int | None = Field(description="weights and biases of the net")
     value: float = Field(description="at this stage, by which it was chosen; so it flatters")
+    train_images: int | None = Field(
+        description="that the delivered net was trained on; null before there is one, and of an earlier version"
+    )
     model: str | None
     test_accuracy: float | None = Field(description="on the sealed test set; null where it stayed closed")
     test_interval: Interval | None = Field(description="95 %")

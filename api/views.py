@@ -186,14 +186,15 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
         if run.state == RunState.COMPLETE and (max_parameters is None or run.parameters <= max_parameters):
             done.setdefault(run.contender, []).append(run)
     verdict = verdicts.of_job(connection, job_id) if job_id is not None else None
+    tested = () if verdict is None else (verdict.delivered, verdict.default_net)
+    delivered = {net.contender: net for net in tested if net is not None}
     standings = {} if verdict is None else {entrant.contender: entrant.standing for entrant in verdict.race.entrants}
     by_accuracy = sorted(done, key=lambda name: (-mean_accuracy(done[name]), done[name][0].parameters))
     ranked = [*(name for name in standings if name in done), *(name for name in by_accuracy if name not in standings)]
     epochs = curves.count_records(connection, "run", [runs_of[0].id for runs_of in done.values()])
     items = []
     for rank, name in enumerate(ranked[:k], start=1):
-        model, run = models.get(name), done[name][0]
-        delivered = verdict.delivered if verdict is not None and verdict.delivered.contender == name else None
+        model, run, net = models.get(name), done[name][0], delivered.get(name)
         configuration = BestConfiguration(
             rank=rank,
             number=int(name.removeprefix("trial-")) if name.startswith("trial-") else None,
@@ -203,10 +204,10 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
             tied=standings[name] in ("winner", "tied") if name in standings else None,
             hyperparameters=run.hyperparameters,
             parameters=run.parameters,
-            seed=run.seed if delivered is None else delivered.seed,
-            seed_value=run.validation_accuracy if delivered is None else delivered.validation_accuracy,
+            seed=run.seed if net is None else net.seed,
+            seed_value=run.validation_accuracy if net is None else net.validation_accuracy,
             epochs=epochs.get(run.id),
-            train_images=None if delivered is None else delivered.train_images,
+            train_images=None if net is None else net.train_images,
             model=model.id if model is not None else None,
             test_accuracy=model.metrics.test_accuracy if model is not None else None,
         )

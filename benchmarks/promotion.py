@@ -33,6 +33,7 @@ from sqlalchemy import Engine
 from benchmarks.goals import run_study
 from tuner.data.catalogue import Dataset, open_dataset
 from tuner.data.sealed import open_test_set
+from tuner.data.splits import part_sizes
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import DataSlice, Diverged, EpochEnded, Event, Task, Trained
 from tuner.settings import Settings
@@ -77,8 +78,7 @@ def studied(engine: Engine, dataset: Dataset, name: str) -> Studied | None:
     promotion = study.spec.promotion or PromotionSpec()
     point = study.spec.search_space.restore(best.params)
     seeds = sorted({run.seed for run in fresh if run.contender == verdict.race.winner})
-    count = verdict.delivered.train_images
-    assert count is not None
+    count = verdict.delivered.train_images or part_sizes(dataset.train_count)[0]
     data = DataSlice(dataset.folder, (0, count), (count, dataset.train_count))
     task = Task("", point, data, promotion.epochs, 0, decay=True, keep_weights=True)
     tasks = tuple(replace(task, key=f"{name}/{seed}", seed=seed) for seed in seeds)

@@ -85,8 +85,8 @@ def png(pixels: np.ndarray[Any, Any], mode: str | None = None) -> bytes:
 
 
 def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
-    """YAML says what JSON says; the scripts are of the furthest stage's winner, with its seed, its epochs and its images; other
-    ranks, and the search's configurations, can be had too."""
+    """YAML says what JSON says; the scripts are of the furthest stage's winner, with its seed, epochs and images; each row
+    with a model is of that model's run. Other ranks, and the search's configurations, can be had too."""
     best = api.get("/v1/studies/done/best?k=2").json()
     assert [item["epochs"] for item in best["items"]] == [1, 1]
     answer = api.get("/v1/studies/done/best?k=2&format=yaml")
@@ -103,6 +103,14 @@ def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
         assert model in source
         second = api.get(f"/v1/studies/done/best?format={framework}&rank=2").text
         assert best["items"][1]["contender"] in second
+    rows = {item["contender"]: item for item in api.get("/v1/studies/done/best?k=9").json()["items"]}
+    kept = {each["id"]: each["metrics"] for each in api.get("/v1/models?study=done").json()["items"]}
+    assert {name for name, row in rows.items() if row["model"]} == {first["contender"], "default"}
+    for row in rows.values():
+        assert row["train_images"] == (58_000 if row["model"] else None)
+        if row["model"]:
+            assert kept[row["model"]]["validation_accuracy"] == row["seed_value"]
+            assert kept[row["model"]]["validation_images"] == 2_000
     searched = api.get("/v1/studies/done/best?format=torch&stage=search").text
     assert "\nEPOCHS = 3\n" in searched
     assert "return order[0:400], order[49800:50000]" in searched

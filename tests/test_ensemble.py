@@ -18,18 +18,21 @@ from tuner.nets.training import train
 from tuner.nets.training_data import prepare
 from tuner.nets.weights import to_bytes
 from tuner.runner.coordinator import coordinate
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.ensemble import assemble
 from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.promotion import promote
+from tuner.stages.retraining import stage_seeds
 from tuner.stages.search import search
-from tuner.store import model_registry
-from tuner.store.database import reading
+from tuner.stages.view import derive_seed
+from tuner.store import model_registry, runs
+from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState
 from tuner.store.model_files import StoredNet, read_weights
 from tuner.store.model_registry import Model
-from tuner.store.runs import Run, Stage
+from tuner.store.runs import Run, RunState, Stage
 
 WANTED = {"members": 3, "student": True}
 STAGES: tuple[Stage, ...] = ("promotion", "verdict", "ensemble")
@@ -83,7 +86,8 @@ def test_after_the_race_most_validation_images_are_trained_on(house: House, whol
     assert (delivered.train_images, delivered.validation_images) == (3480, 120)
     images, labels = images_and_labels()
     order = partition(labels[:3600]).order
-    for stage, count in (("promotion", 3000), ("verdict", 3480), ("ensemble", 3480)):
+    counts: dict[Stage, int] = {"promotion": 3000, "verdict": 3480, "ensemble": 3480}
+    for stage, count in counts.items():
         run = house.trained(whole, stage)[0]
         trained, others = order[:count], order[count:]
         if stage == "ensemble":
@@ -93,6 +97,22 @@ def test_after_the_race_most_validation_images_are_trained_on(house: House, whol
         assert to_bytes(again.net) == read_weights(whole.models_dir / str(run.weights)), stage
         right = weights_of(whole, run).predict(images[others]).argmax(1) == labels[others]
         assert run.validation_accuracy == pytest.approx(right.mean()), stage
+
+
+def test_nets_that_an_earlier_version_has_trained_after_the_race_are_not_taken(house: House) -> None:
+    """Their seeds are others, as they had other images: a job that such a version has begun to judge trains its own."""
+    job = house.post("begun")
+    older = derive_seed(job.spec.seed, *b"verdict")
+    with writing(house.engine) as connection:
+        run_id = runs.start_run(connection, job.lease, "verdict", "default", older, Hyperparameters(), 1)
+        runs.end_run(connection, run_id, RunState.COMPLETE, validation_accuracy=1.0, seconds=1.0)
+    coordinate(job)
+    assert house.row(job).state == JobState.SUCCEEDED
+    own = stage_seeds(job.spec.seed, "verdict", 2)
+    assert [run.seed for run in house.trained(job, "verdict") if run.contender == "default"] == [older, *own]
+    told = house.verdict(job)
+    assert told.default_net is not None
+    assert {told.delivered.seed, told.default_net.seed} <= set(own)
 
 
 def test_the_bag_says_what_its_members_say_on_average(house: House, whole: RunningJob) -> None:

@@ -122,7 +122,8 @@ def test_the_page_needs_nothing_else(api: httpx.Client) -> None:
     assert "@import" not in answer.text
     assert outline.tags.count("svg") >= 3
     told = api.get("/v1/studies/told/report").json()
-    for words in (told["headline"], told["ensemble"]["words"], "What to search next", "How to reproduce it"):
+    images = "The net that is delivered was trained on 58,000 images."
+    for words in (told["headline"], images, told["ensemble"]["words"], "What to search next", "How to reproduce it"):
         assert words in answer.text
     drawn = {value for _, name, value in outline.attributes if name == "aria-label"}
     assert any(label.startswith("Accuracy on the sealed test set") for label in drawn)

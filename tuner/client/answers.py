@@ -217,6 +217,7 @@ class ReportedBest(Answer):
     hyperparameters: Configuration
     parameters: int | None
     value: float
+    train_images: int | None
     model: str | None
     test_accuracy: float | None
     test_interval: tuple[float, float] | None
@@ -323,6 +324,7 @@ class Predictions(Answer):
 
 class ModelMetrics(Answer):
     validation_accuracy: float
+    validation_images: int | None
     test_accuracy: float | None
     test_interval: tuple[float, float] | None
     milliseconds_per_image: float | None

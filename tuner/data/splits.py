@@ -12,8 +12,8 @@ SEED = 20_101
 
 VALIDATION_SHARE = 1 / 6
 
-KEPT_SHARE = 1 / 5
-"""Of the validation images, those that no net is ever trained on; the others have done their work when the race is over."""
+KEPT_SHARE, FEWEST_KEPT = 1 / 5, 100
+"""Of the validation images, those that no net is ever trained on; the others are trained on, too, once a study's race is over."""
 
 TEST_SEED = 20_102
 TEST_SHARE = 1 / 5
@@ -26,24 +26,25 @@ Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 class Partition:
     """Positions among the training images, each in one of the two parts.
 
-    Any contiguous slice of either order holds the classes in their overall shares, to within two images a class and mostly one.
+    Any contiguous slice of the order holds the classes in their overall shares, to within two images a class and mostly one.
     So a prefix is a stratified subset, and a smaller one is part of every larger one.
     """
 
-    train: Indices
-    validation: Indices
+    order: Indices
+    """All positions, those of the validation images after those for training."""
 
     @property
-    def order(self) -> Indices:
-        """All positions, those of the validation images after those for training."""
-        return np.concatenate([self.train, self.validation])
+    def train(self) -> Indices:
+        return self.order[: part_sizes(len(self.order))[0]]
+
+    @property
+    def validation(self) -> Indices:
+        return self.order[part_sizes(len(self.order))[0] :]
 
 
 def partition(labels: np.ndarray[Any, Any]) -> Partition:
     """The partition of images with these `labels` (count,), whole numbers from 0: one sixth is validation."""
-    order = _stratified_order(labels, np.random.Generator(np.random.PCG64(SEED)))
-    cut, _ = part_sizes(len(labels))
-    return Partition(train=order[:cut], validation=order[cut:])
+    return Partition(_stratified_order(labels, np.random.Generator(np.random.PCG64(SEED))))
 
 
 def sealed_positions(labels: np.ndarray[Any, Any]) -> Indices:
@@ -59,9 +60,9 @@ def part_sizes(count: int) -> tuple[int, int]:
 
 
 def refit_sizes(count: int) -> tuple[int, int]:
-    """The same once the race is over: on how many of `count` training images a net is refitted, and how many judge it then."""
+    """On how many of `count` training images a net is trained once the race is over, and how many are left to judge it."""
     _, validation = part_sizes(count)
-    kept = min(validation, max(1, round(validation * KEPT_SHARE)))
+    kept = min(validation, max(FEWEST_KEPT, round(validation * KEPT_SHARE)))
     return count - kept, kept
 
 

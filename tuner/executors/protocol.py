@@ -29,8 +29,11 @@ class DataSlice:
     """The seed of a bootstrap sample: as many images as `train` has, drawn from it with replacement."""
 
     @property
-    def judging(self) -> int:
-        """Images that judge."""
+    def train_count(self) -> int:
+        return self.train[1] - self.train[0]
+
+    @property
+    def validation_count(self) -> int:
         return self.validation[1] - self.validation[0]
 
 

@@ -165,7 +165,8 @@ class Ensemble(Spec):
     members_wanted: int
     members_trained: int
     selection: Literal["bag", "greedy", "none"] = Field(
-        description="bag: all members; greedy: a selection from the nets of race, verdict and bag that was better on validation"
+        description="bag: all members; greedy: a selection from the nets of race, verdict and bag that was better on those "
+        "validation images that none of them was trained on"
     )
     members: tuple[BagMember, ...]
     bag_gain: float | None = Field(None, description="of the bag over the single net; null: unknown")
@@ -184,6 +185,9 @@ class Verdict(Spec):
     gain: Gain | None = Field(description="null where the sealed test set stayed closed")
     accuracy: Accuracy | None = Field(description="likewise")
     delivered: Delivered
+    default_net: Delivered | None = Field(
+        None, description="the default configuration's, likewise; null where it has won or has no net to compare"
+    )
     opening: OpeningTold | None = Field(description="likewise")
     ensemble: Ensemble | None = Field(None, description="null where the study wants none")
     costs: tuple[StageCost, ...] = Field(description="of this job's runs, by stage")

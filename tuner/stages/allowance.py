@@ -16,6 +16,9 @@ Spent = Literal["cost", "time"]
 SMALL_SHARE = 0.25
 """What the rung and the local search, each, may take of all that is left."""
 
+JUDGING = 0.3
+"""Of the time that an image takes to be trained on, what it takes to be judged by."""
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -75,8 +78,7 @@ def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Al
 
 def refit_seconds(job: RunningJob, seconds: float) -> float:
     """What a net takes after the race that took so many `seconds` in it: more images to train on, and fewer to judge by."""
-    judging = 0.3  # of the time that an image takes to be trained on
-    race, after = (count + judging * (job.dataset.train_count - count) for count in (job.train_count, job.refit_count))
+    race, after = (data.train_count + JUDGING * data.validation_count for data in (job.race_slice, job.refit_slice))
     return seconds * after / race
 
 

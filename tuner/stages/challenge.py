@@ -1,7 +1,7 @@
 """The challenge: the winner of a scheduled re-tune against the schedule's champion. The better one stands from then on.
 
-Both configurations are trained on all training images, each for its own epochs, with the same new seeds, and compared on the
-validation images over seeds and images (`tuner.statistics.comparison`). The winner replaces the champion only where it is better
+Both configurations are trained as in a race, each for its own epochs, with the same new seeds, and compared on the validation
+images over seeds and images (`tuner.statistics.comparison`). The winner replaces the champion only where it is better
 beyond chance. The sealed test set is not opened: asked every night, it would soon be a validation set.
 
 The validation images have chosen the winner, and the champion before it, so they flatter both; with new seeds only what is of
@@ -130,8 +130,7 @@ def _train(job: RunningJob, champion: ModelConfig, challenger: ModelConfig, seed
         Contender("champion", champion.hyperparameters, champion.epochs),
         Contender("challenger", challenger.hyperparameters, challenger.epochs),
     ]
-    data = job.first_images(job.train_count)
-    plan = Plan("challenge", data, challenger.epochs, decay=True, keep_weights=True, seeds=seeds)
+    plan = Plan("challenge", job.race_slice, challenger.epochs, decay=True, keep_weights=True, seeds=seeds)
     return retrain(
         job, plan, contenders, _meter(job, job.train_count, len(seeds) * (champion.epochs + challenger.epochs))
     )
@@ -181,7 +180,7 @@ def _in_words(seen: Comparison) -> str:
 
 def _correct(job: RunningJob, trained: list[Run]) -> Correct:
     """(seeds, images): which of the validation images the runs' nets have right."""
-    images, labels = images_of(job.dataset, job.first_images(job.train_count).validation)
+    images, labels = images_of(job.dataset, job.race_slice.validation)
     rows = []
     for run in trained:
         weights = read_weights(job.models_dir / str(run.weights))

@@ -81,6 +81,7 @@ class _Assembling:
     ) -> None:
         self._job, self._promotion, self._spec = job, promotion, spec
         self._raced, self._meter = promoted.raced, promoted.meter
+        self._fresh = finals.fresh
         raced = [run for name in sorted(self._raced.runs) for run in self._raced.runs[name]]
         # A net that is too large to win is none for a bag.
         self._paid = [run for run in [*raced, *finals.fresh_runs()] if run.contender not in self._raced.race.aside]
@@ -88,7 +89,7 @@ class _Assembling:
         # By its configuration's name: should another one win after a restart, its members are others.
         winner = self._raced.winner
         self._member = Contender(f"member-{winner.name}", winner.hyperparameters, bootstrap=True)
-        self._images, self._labels = images_of(job.dataset, job.first_images(job.refit_count).validation)
+        self._images, self._labels = images_of(job.dataset, job.refit_slice.validation)
 
     def run(self) -> Assembled:
         extent = self._affordable()
@@ -131,7 +132,7 @@ class _Assembling:
     def _train(self, contender: Contender, seeds: tuple[int, ...], later: int) -> list[Run]:
         epochs = len(seeds) * self._promotion.epochs
         planned = ahead(self._job, later + self._job.challenge_epochs)
-        show = self._meter.measure("ensemble", epochs, self._job.refit_count, planned)
+        show = self._meter.measure("ensemble", epochs, self._job.refit_slice.train_count, planned)
         plan = full_plan(self._job, self._promotion, "ensemble", seeds)
         found = retrain(self._job, plan, [contender], show)
         mine = [run for run in found if run.contender == contender.name and run.seed in seeds]
@@ -231,7 +232,12 @@ class _Assembling:
             words.append("there is no bag, since no two nets were better than the best one alone")
         elif greedy:
             words.append(
-                "the bag is a greedy selection from the nets of race, verdict and bag, which was better on the validation images"
+                "the bag is a greedy selection from the nets of race, verdict and bag, which was better on the validation images "
+                "that none of them was trained on"
+            )
+        if not self._fresh:
+            words.append(
+                "the single net is the race's, since there was no time for a fresh one, and has fewer images than these"
             )
         if self._spec.student and student is None:
             words.append("there was no bag, no time or no end for a student")

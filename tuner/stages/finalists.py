@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from tuner.executors.protocol import DataSlice
 from tuner.specs.study import EXPECTED_SEEDS, PromotionSpec
 from tuner.stages.allowance import allowance, ensemble_runs, refit_seconds
 from tuner.stages.job import RunningJob
@@ -50,6 +51,8 @@ class Finals:
     finalists: tuple[Finalist, ...]
     fresh: bool
     """Whether the seeds are not the race's."""
+    data: DataSlice
+    """On which the nets were trained and judged."""
 
     @property
     def winner(self) -> Finalist:
@@ -67,7 +70,7 @@ def train_finalists(job: RunningJob, promotion: PromotionSpec, promoted: Promote
     trained = _train(job, promotion, promoted, contenders)
     fresh = any(run.contender == raced.winner.name for run in trained)
     found = trained if fresh else [run for name in names for run in raced.runs.get(name, [])]
-    return Finals(_finalists(job, raced.winner.name, found), fresh)
+    return Finals(_finalists(job, raced.winner.name, found), fresh, job.refit_slice if fresh else job.race_slice)
 
 
 def _finalists(job: RunningJob, winner: str, found: list[Run]) -> tuple[Finalist, ...]:
@@ -95,9 +98,9 @@ def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, conten
     plan = full_plan(job, promotion, "verdict", seeds)
     epochs = len(contenders) * count * promotion.epochs
     later = ahead(job, job.ensemble_epochs + job.challenge_epochs)
-    show = promoted.meter.measure("verdict", epochs, job.refit_count, later)
-    found = [run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE]
-    return sorted(found, key=lambda run: seeds.index(run.seed) if run.seed in seeds else len(seeds))
+    show = promoted.meter.measure("verdict", epochs, plan.data.train_count, later)
+    trained = [run for run in retrain(job, plan, contenders, show) if run.seed in seeds]
+    return sorted((run for run in trained if run.state == RunState.COMPLETE), key=lambda run: seeds.index(run.seed))
 
 
 def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contenders: list[Contender]) -> int:
@@ -107,7 +110,7 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
     """
     seconds = [refit_seconds(job, raced.runs[contender.name][0].seconds or 0.0) for contender in contenders]
     seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)
-    found = job.runs("verdict")
+    found = [run for run in job.runs("verdict") if run.seed in seeds]
     ended = {(run.contender, run.seed) for run in found if run.state != RunState.RUNNING}
     fewest, left = len({run.seed for run in found}), allowance(job, promotion)
     for count in range(promotion.max_seeds, fewest, -1):

@@ -81,12 +81,16 @@ class RunningJob(LeasedJob[StudySpec]):
         return part_sizes(self.dataset.train_count)[0]
 
     @property
-    def refit_count(self) -> int:
-        """Training images of the nets that come after the race."""
-        return refit_sizes(self.dataset.train_count)[0]
+    def race_slice(self) -> DataSlice:
+        """What a race trains on and is judged by."""
+        return self._cut_at(self.train_count)
 
-    def first_images(self, count: int) -> DataSlice:
-        """Of all training images so many to train on, and the others to judge by."""
+    @property
+    def refit_slice(self) -> DataSlice:
+        """The same of the nets that come after the race."""
+        return self._cut_at(refit_sizes(self.dataset.train_count)[0])
+
+    def _cut_at(self, count: int) -> DataSlice:
         return DataSlice(self.dataset.folder, (0, count), (count, self.dataset.train_count))
 
     def runs(self, stage: Stage) -> list[Run]:

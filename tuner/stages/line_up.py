@@ -61,7 +61,7 @@ def _begun_first(candidates: list[Candidate], begun: Collection[str]) -> list[Ca
 def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:
     """Whether the images that have ranked them hardly tell them apart: by a standard error."""
     rung = rung_slice(job) if best.climbed else None
-    images = job.spec.subset.validation if rung is None else rung.judging
+    images = job.spec.subset.validation if rung is None else rung.validation_count
     error = math.sqrt(2 * best.value * (1 - best.value) / images)
     return candidate.climbed == best.climbed and candidate.value >= best.value - error
 

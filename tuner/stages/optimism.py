@@ -29,7 +29,7 @@ def measure_optimism(
     show = meter.measure("rung", OPTIMISM_SEEDS * subset.epochs, subset.train, later)
     trained = retrain(job, plan, [Contender(name, best)], show)
     found = [run.validation_accuracy or 0.0 for run in trained if run.state == RunState.COMPLETE]
-    return weigh(name, value, np.array(found), data.judging) if found else None
+    return weigh(name, value, np.array(found), data.validation_count) if found else None
 
 
 def weigh(name: str, value: float, found: NDArray[np.float64], images: int) -> Optimism:

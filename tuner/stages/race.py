@@ -32,9 +32,8 @@ def full_plan(
     stage: Literal["promotion", "ensemble", "verdict"],
     seeds: tuple[int, ...],
 ) -> Plan:
-    """All training images, judged on the validation images that no search has seen; and once the race is over, most of these
-    to train on, too."""
-    data = job.first_images(job.train_count if stage == "promotion" else job.refit_count)
+    """The race's images, judged on those that no search has seen; for the stages after it most of these to train on, too."""
+    data = job.race_slice if stage == "promotion" else job.refit_slice
     return Plan(stage, data, promotion.epochs, decay=True, keep_weights=True, seeds=seeds)
 
 
@@ -148,7 +147,8 @@ class _Racing:
     def _lacks(self, race: Race, runs: dict[str, list[Run]]) -> Spent | None:
         """Whether one more seed, and then verdict and ensemble, is more than may be spent."""
         seconds = {name: runs[name][0].seconds or 0.0 for name in runs}
-        winner, default = (refit_seconds(self._job, seconds.get(name, 0.0)) for name in (race.winner(), "default"))
+        winner = refit_seconds(self._job, seconds[race.winner()])
+        default = refit_seconds(self._job, seconds.get("default", 0.0))
         verdict = [winner, default] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
         left, further = allowance(self._job, self._promotion), [seconds[name] for name in race.running]
         ensemble = ensemble_runs(self._job, winner, whole=True)

@@ -86,8 +86,13 @@ class _Running:
 
 
 def stage_seeds(study_seed: int, stage: Stage, count: int = 1) -> tuple[int, ...]:
-    """The first `count` seeds of a study's stage; those of other stages and of the trials are unrelated."""
-    return tuple(derive_seed(study_seed, *stage.encode(), *([k] if k else [])) for k in range(count))
+    """The first `count` seeds of a study's stage; those of other stages and of the trials are unrelated.
+
+    After the race they are others than in versions whose nets had the race's images there, so that nets and checkpoints of such a
+    one are not taken for ours when its job goes on.
+    """
+    label = f"refit {stage}" if stage in ("verdict", "ensemble") else stage
+    return tuple(derive_seed(study_seed, *label.encode(), *([k] if k else [])) for k in range(count))
 
 
 def retrain(

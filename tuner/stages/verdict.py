@@ -66,13 +66,13 @@ def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assemb
     set was opened for other models before keeps these without a test accuracy, unless the job forces it.
     """
     built = () if assembled is None else assembled.built
-    final = _Frozen(finals.finalists, finals.fresh, built)
+    final = _Frozen(finals.finalists, finals.fresh, finals.data, built)
     reading = _read(job, final)
     metrics = [_metrics(final, reading, k) for k in range(len(final.finalists))]
     models = [_keep(job, finalist, told) for finalist, told in zip(final.finalists, metrics, strict=True)]
-    verdict = _verdict(job, promoted, final, reading, models[0])
+    verdict = _verdict(job, promoted, final, reading, models)
     if assembled is not None:
-        models += [_keep_built(job, one, _built_metrics(one, reading, k)) for k, one in enumerate(final.built)]
+        models += [_keep_built(job, one, _built_metrics(job, one, reading, k)) for k, one in enumerate(final.built)]
         verdict = verdict.model_copy(update={"ensemble": _ensemble(assembled.told, final, reading)})
 
     def finish(connection: Connection) -> None:
@@ -140,28 +140,23 @@ def _metrics(final: _Frozen, reading: _Reading | None, k: int) -> ModelMetrics:
     """Of the delivered net of finalist `k`."""
     finalist = final.finalists[k]
     validation = finalist.nets[finalist.delivered].run.validation_accuracy or 0.0
+    found = ModelMetrics(validation_accuracy=validation, validation_images=final.data.validation_count)
     if reading is None:
-        return ModelMetrics(validation_accuracy=validation)
-    told = wilson(reading.correct[k][finalist.delivered])
-    return ModelMetrics(
-        validation_accuracy=validation,
-        test_accuracy=told.value,
-        test_interval=told.interval,
-        milliseconds_per_image=reading.milliseconds[k],
-    )
+        return found
+    return _tested(found, reading.correct[k][finalist.delivered], reading.milliseconds[k])
 
 
-def _built_metrics(built: Built, reading: _Reading | None, k: int) -> ModelMetrics:
+def _built_metrics(job: RunningJob, built: Built, reading: _Reading | None, k: int) -> ModelMetrics:
     """Of the ensemble's model `k`."""
-    if reading is None:
-        return ModelMetrics(validation_accuracy=built.validation_accuracy)
-    told = wilson(reading.built[k])
-    return ModelMetrics(
-        validation_accuracy=built.validation_accuracy,
-        test_accuracy=told.value,
-        test_interval=told.interval,
-        milliseconds_per_image=reading.built_milliseconds[k],
-    )
+    images = job.refit_slice.validation_count
+    found = ModelMetrics(validation_accuracy=built.validation_accuracy, validation_images=images)
+    return found if reading is None else _tested(found, reading.built[k], reading.built_milliseconds[k])
+
+
+def _tested(found: ModelMetrics, right: NDArray[np.bool_], milliseconds: float) -> ModelMetrics:
+    told = wilson(right)
+    tested = {"test_accuracy": told.value, "test_interval": told.interval, "milliseconds_per_image": milliseconds}
+    return found.model_copy(update=tested)
 
 
 def _ensemble(told: Ensemble, final: _Frozen, reading: _Reading | None) -> Ensemble:
@@ -187,28 +182,36 @@ def _ensemble(told: Ensemble, final: _Frozen, reading: _Reading | None) -> Ensem
     return told.model_copy(update={**changes, "words": "; ".join(words)})
 
 
-def _verdict(job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Reading | None, model: Model) -> Verdict:
+def _verdict(
+    job: RunningJob, promoted: Promoted, final: _Frozen, reading: _Reading | None, models: list[Model]
+) -> Verdict:
     winner = final.winner
-    data = job.first_images(job.refit_count if final.fresh else job.train_count)
-    net = winner.nets[winner.delivered]
     spent = [StageCost(**vars(cost)) for cost in costs(job)]
     return Verdict(
         tau=promoted.tau,
         optimism=promoted.optimism,
-        race=race.tell(promoted.raced, job.first_images(job.train_count).judging),
+        race=race.tell(promoted.raced, job.race_slice.validation_count),
         gain=None if reading is None else _gain(final, reading),
         accuracy=None if reading is None else wilson(reading.correct[0][winner.delivered]),
-        delivered=Delivered(
-            contender=winner.contender,
-            model=model.id,
-            seed=net.run.seed,
-            validation_accuracy=net.run.validation_accuracy or 0.0,
-            seeds=len(winner.nets),
-            train_images=data.train[1],
-            validation_images=data.judging,
-        ),
+        delivered=_delivered(final, 0, models[0]),
+        default_net=_delivered(final, 1, models[1]) if len(final.finalists) > 1 else None,
         opening=None if reading is None else _opening(reading),
         costs=tuple(spent),
+    )
+
+
+def _delivered(final: _Frozen, k: int, model: Model) -> Delivered:
+    """The net of finalist `k` that is kept as `model`."""
+    finalist = final.finalists[k]
+    run = finalist.nets[finalist.delivered].run
+    return Delivered(
+        contender=finalist.contender,
+        model=model.id,
+        seed=run.seed,
+        validation_accuracy=run.validation_accuracy or 0.0,
+        seeds=len(finalist.nets),
+        train_images=final.data.train_count,
+        validation_images=final.data.validation_count,
     )
 
 
@@ -289,6 +292,7 @@ def _write(job: RunningJob, kept: _Kept, weights: bytes, metrics: ModelMetrics) 
         classes=dataset.classes,
         parameters=model.parameters,
         seed=kept.seed,
+        train_images=dataset.train_count - (metrics.validation_images or 0),
         epochs=promotion.epochs if promotion is not None else 0,
         best_epoch=kept.best_epoch,
         members=kept.members,

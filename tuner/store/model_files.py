@@ -39,6 +39,8 @@ class ModelConfig(Spec):
     classes: int
     parameters: int
     seed: int
+    train_images: int | None = None
+    """Of a bag those that members and fresh nets have; None of an earlier version."""
     epochs: int
     best_epoch: int
     members: tuple[BagMember, ...] = ()
@@ -188,9 +190,11 @@ def _card(config: ModelConfig, metrics: ModelMetrics) -> str:
         tested = f"* sealed test set, read once: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})\n"
     holds = "each layer's weight and bias, and the mean and deviation that normalise raw pixels (0 to 255)"
     layers = f"`weights.safetensors` holds {holds}."
+    on = f" on {metrics.validation_images:,} images" if metrics.validation_images is not None else ""
+    images = f" on {config.train_images:,} images" if config.train_images is not None else ""
     what, how = (
         "A net",
-        f"trained {config.epochs} epochs with seed {config.seed}; the weights are those of epoch {config.best_epoch}",
+        f"trained {config.epochs} epochs{images} with seed {config.seed}; the weights are those of epoch {config.best_epoch}",
     )
     if config.members:
         what = f"A bag of {len(config.members)} nets, whose probabilities are averaged, together"
@@ -200,7 +204,7 @@ def _card(config: ModelConfig, metrics: ModelMetrics) -> str:
 
 {what} of {config.parameters:,} parameters for {config.classes} classes of {config.dataset} images, {shape} pixels.
 
-* validation accuracy: {metrics.validation_accuracy:.4f} (this is what chose it, so it flatters)
+* validation accuracy: {metrics.validation_accuracy:.4f}{on} (it was chosen by it, so it flatters)
 {tested}* {how}
 
 | hyperparameter | value |

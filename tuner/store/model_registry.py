@@ -16,6 +16,9 @@ from tuner.store.tables import models, studies
 
 class ModelMetrics(Spec):
     validation_accuracy: float
+    validation_images: int | None = Field(
+        None, description="that validation_accuracy is of, none of which it was trained on; null of an earlier version"
+    )
     test_accuracy: float | None = Field(
         None, description="on the sealed test set, read once; null where it was not opened"
     )

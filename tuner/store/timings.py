@@ -99,7 +99,7 @@ def _of_trials(connection: Connection, datasets_dir: Path) -> Timed:
 
 
 def _of_runs(connection: Connection, datasets_dir: Path) -> list[Timing]:
-    """Of promotion and verdict, which train on all images."""
+    """Of race and verdict."""
     whole = (runs.c.state == RunState.COMPLETE) & runs.c.stage.in_(["promotion", "verdict"])
     query = select(runs.c.id, runs.c.study_id, runs.c.hyperparameters, runs.c.stage).where(whole)
     rows = connection.execute(query.order_by(runs.c.id.desc()).limit(NEWEST)).all()
