@@ -24,6 +24,8 @@ class Turning:
             rule = f"{name} above 0 needs images of (height, width)"
             raise InvalidInput(f"{rule}, but got shape {shape}", ("search_space", name))
         self._height, self._width = shape
+        across, down = _middles(self._width), _middles(self._height)
+        self._points = torch.stack([across.repeat(self._height), down.repeat_interleave(self._width)])  # (2, inputs)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Of images (batch, inputs), as float32 (batch, inputs) on the scale that they had."""
@@ -32,10 +34,15 @@ class Turning:
 
     def turned(self, images: Tensor, angle: Tensor, factor: Tensor) -> Tensor:
         """The images (batch, inputs), turned by `angle` (batch,) radians, clockwise, and `factor` (batch,) times as large."""
-        # Where in the image a point of the result comes from, in units of half a height and half a width.
+        # Where in the image a point of the result comes from: all images in one product of matrices, where `F.affine_grid` has
+        # one for each, and takes five times as long.
         cosine, sine, oblong = angle.cos() / factor, angle.sin() / factor, self._height / self._width
-        across = torch.stack([cosine, sine * oblong, torch.zeros_like(angle)], 1)
-        down = torch.stack([-sine / oblong, cosine, torch.zeros_like(angle)], 1)
-        shape = [len(images), 1, self._height, self._width]
-        grid = F.affine_grid(torch.stack([across, down], 1), shape, align_corners=False)
-        return F.grid_sample(images.to(torch.float32).view(shape), grid, align_corners=False).flatten(1)
+        transforms = torch.stack([cosine, sine * oblong, -sine / oblong, cosine], 1).view(-1, 2)  # two rows an image
+        grid = (transforms @ self._points).view(len(images), 2, self._height, self._width).permute(0, 2, 3, 1)
+        pixels = images.to(torch.float32).view(len(images), 1, self._height, self._width)
+        return F.grid_sample(pixels, grid, align_corners=False).flatten(1)
+
+
+def _middles(pixels: int) -> Tensor:
+    """Of a row of so many pixels (pixels,), from its middle, in units of half the row."""
+    return (2 * torch.arange(pixels) + 1) / pixels - 1
