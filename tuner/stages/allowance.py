@@ -17,8 +17,8 @@ SMALL_SHARE = 0.25
 """What the rung and the local search, each, may take of all that is left."""
 
 JUDGING = 0.3
-"""Of the time that an image takes to be trained on, what it takes to be judged by; seen were 0.19 to 0.40 (docs/decisions.md, "After
-the race most validation images are trained on")."""
+"""Of the time that an image takes to be trained on, what it takes to be judged by; seen were 0.19 to 0.40 (docs/decisions.md,
+"After the race most validation images are trained on")."""
 
 
 @dataclass(frozen=True)
