@@ -110,6 +110,8 @@ def test_killed_or_terminated_it_leaves_no_process(tmp_path: Path) -> None:
             wait_for(
                 lambda: not alive(family), "the end of every process", seconds=max(0, killed_at + 3 - time.monotonic())
             )
+            # The first one's API, as long as it lived, may have been what said "ready" on this port.
+            wait_for(lambda: second.get("/readyz"), "the second one's answer")
             before = finished(second.get("/v1/studies/long"))
             wait_for(lambda: finished(second.get("/v1/studies/long")) > before, "another trial")
             family = second.family()
