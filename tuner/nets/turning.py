@@ -34,8 +34,8 @@ class Turning:
 
     def turned(self, images: Tensor, angle: Tensor, factor: Tensor) -> Tensor:
         """The images (batch, inputs), turned by `angle` (batch,) radians, clockwise, and `factor` (batch,) times as large."""
-        # Where in the image a point of the result comes from: all images in one product of matrices, where `F.affine_grid` has
-        # one for each, and takes five times as long.
+        # Where in the image a point of the result comes from: of all images in one product of matrices. `F.affine_grid` has one
+        # for each, which takes several times as long (docs/decisions.md, "Turns and zooms").
         cosine, sine, oblong = angle.cos() / factor, angle.sin() / factor, self._height / self._width
         transforms = torch.stack([cosine, sine * oblong, -sine / oblong, cosine], 1).view(-1, 2)  # two rows an image
         grid = (transforms @ self._points).view(len(images), 2, self._height, self._width).permute(0, 2, 3, 1)
