@@ -25,6 +25,7 @@ NETS: dict[str, Any] = {
         "shift_pixels": 0,
         "rotate_degrees": 0,
         "zoom": 0,
+        "batch_norm": False,
     },
     "subset": {"train": 400, "validation": 200, "epochs": 2},
     "budget": {"n_trials": 12},

@@ -37,6 +37,7 @@ def small_nets(name: str, trials: int) -> dict[str, Any]:
         "shift_pixels": 0,
         "rotate_degrees": 0,
         "zoom": 0,
+        "batch_norm": False,
     }
     subset = {"train": 3000, "validation": 500, "epochs": 2}
     budget = {"n_trials": trials}

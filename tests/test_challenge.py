@@ -472,6 +472,7 @@ def test_a_schedules_champion_by_rest_and_in_the_terminal(
         "shift_pixels": 0,
         "rotate_degrees": 0,
         "zoom": 0,
+        "batch_norm": False,
         "batch_size": 32,
         "weight_decay": 0,
         "learning_rate": 1e-5,

@@ -38,6 +38,7 @@ POINTS: dict[str, dict[str, Any]] = {
         "normalisation": "scale",
         "loss": "mse",
     },
+    "normalised": {"batch_norm": True, "activation": "maxout", "batch_size": 199, "dropout": 0.1},
     "turns": {"rotate_degrees": 10.0, "optimizer": "sgd"},
     "everything": {
         "zoom": 0.2,
@@ -81,6 +82,7 @@ def every_kind() -> list[Recipe]:
             shift_pixels=k // 4 % 2,
             rotate_degrees=10.0 * (k // 8 % 2),
             zoom=0.1 * (k // 16 % 2),
+            batch_norm=k // 32 % 2 == 1,
         )
         for k, (activation, loss, optimizer, normalisation) in enumerate(kinds)
     ]
@@ -117,11 +119,14 @@ def check_equal_nets(one: Recipe, tmp_path: Path) -> None:
     with denormals_are_zero():
         theirs = script["train"](*arrays)
     ours = train(one.hyperparameters, data, classes=CLASSES, epochs=one.epochs, seed=one.seed, decay=True).net
-    found = dict(theirs.named_parameters())
+    found = theirs.state_dict()
     layers = [*(f"hidden.{k}" for k in range(one.hyperparameters.depth)), "output"]
     for layer, weight, bias in zip(layers, ours.weights, ours.biases, strict=True):
         assert torch.equal(found[f"{layer}.weight"], weight)
         assert torch.equal(found[f"{layer}.bias"], bias)
+    for k in range(one.hyperparameters.depth if one.hyperparameters.batch_norm else 0):
+        assert torch.equal(found[f"hidden.{k}.mean"], ours.get_buffer(f"mean_{k}"))
+        assert torch.equal(found[f"hidden.{k}.variance"], ours.get_buffer(f"variance_{k}"))
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> No
     assert differences(engine) == []
     with reading(engine) as connection:
         spec = connection.execute(select(tables.studies.c.spec)).scalar_one()
-        assert spec["search_space"] == {"shift_pixels": 1, "rotate_degrees": 0, "zoom": 0}
+        assert spec["search_space"] == {"shift_pixels": 1, "rotate_degrees": 0, "zoom": 0, "batch_norm": False}
         assert connection.execute(text("SELECT id, job_id FROM tuner_runs")).all() == [(5, 3)]
         assert connection.execute(text("SELECT id, job_id FROM tuner_models")).all() == [("m", 3)]
         assert connection.execute(text("SELECT id, priority, stalled FROM tuner_jobs")).all() == [(3, 0, 0)]

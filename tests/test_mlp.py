@@ -91,6 +91,23 @@ def test_dropout_is_off_in_evaluation(pixels: Tensor) -> None:
     assert not torch.equal(with_dropout(pixels), with_dropout(pixels))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_normalised_units_see_mean_0_and_variance_1(pixels: Tensor, activation: Activation) -> None:
+    """In training mode by the batch, row by row and before the bias; in evaluation mode, and of a single image, by the running
+    statistics, to which every batch adds a tenth of its own."""
+    made = net(batch_norm=True, depth=1, width=6, activation=activation)
+    with torch.no_grad():
+        made.biases[0].uniform_(-1, 1)
+    z = F.linear(made._scale(pixels), made.weights[0])
+    by_batch = (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt() + made.biases[0]
+    mean, variance = 0.1 * z.mean(0), 0.9 + 0.1 * z.var(0)
+    by_running = (z - mean) / (variance + 1e-5).sqrt() + made.biases[0]
+    assert torch.allclose(made.train().layers(pixels)[0], made._activate(by_batch), atol=1e-4)
+    assert torch.allclose(made.eval().layers(pixels)[0], made._activate(by_running), atol=1e-4)
+    assert torch.allclose(made.train().layers(pixels[:1])[0], made._activate(by_running[:1]), atol=1e-4)
+    assert torch.allclose(made.eval().layers(pixels)[0], made._activate(by_running), atol=1e-4)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9])
 def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     """Of a million items the share is met to within four deviations; the rest is scaled so that the mean stays 1."""

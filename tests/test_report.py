@@ -25,6 +25,7 @@ SPEC: dict[str, Any] = {
         "shift_pixels": 0,
         "rotate_degrees": 0,
         "zoom": 0,
+        "batch_norm": False,
     },
     "subset": {"train": 400, "validation": 200, "epochs": 3},
     "budget": {"n_trials": 14},

@@ -91,7 +91,7 @@ def test_a_default_outside_the_space_runs_as_a_baseline(service: Service) -> Non
         ("late", {"budget": {"n_trials": 5000, "timeout_seconds": 2}}, "timeout", 200),
         ("tiny", {"search_space": {"depth": {"low": 1, "high": 2}, "width": 16, "activation": "relu", "loss": "mse",
                   "optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0, "shift_pixels": 0,
-                  "rotate_degrees": 0, "zoom": 0, "batch_size": 32,
+                  "rotate_degrees": 0, "zoom": 0, "batch_norm": False, "batch_size": 32,
                   "weight_decay": {"choices": [0.0, 0.01]}}, "budget": {"n_trials": 50}}, "exhausted", 4),
     ],
 )  # fmt: skip

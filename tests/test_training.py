@@ -28,10 +28,11 @@ NO_CHECKPOINT = safetensors.torch.save({"weights.0": torch.zeros(3)})
 
 
 def noisy(optimizer: Optimizer) -> Hyperparameters:
-    """Everything that draws random numbers is on."""
+    """Everything that draws random numbers is on, and what is learnt beside the weights."""
     return Hyperparameters(
         width=24,
         activation="tanh",
+        batch_norm=True,
         dropout=0.3,
         input_dropout=0.1,
         shift_pixels=1,
@@ -81,6 +82,26 @@ def test_every_combination_learns(activation: Activation, loss: Loss, optimizer:
     result = train(h, digits(600), classes=CLASSES, epochs=5, seed=0)
     assert result.records[-1].validation_accuracy > 0.6
     assert result.records[-1].train_loss < result.records[0].train_loss
+
+
+def test_normalised_ten_sigmoid_layers_learn() -> None:
+    """The notes' deep net that guesses: with batch normalisation its gradients reach the first layer (Ioffe & Szegedy 2015)."""
+    h = Hyperparameters(depth=10, width=32, activation="sigmoid", learning_rate=1e-2, batch_size=50)
+    normalised = h.model_copy(update={"batch_norm": True})
+    without, with_it = (
+        train(one, digits(2000), classes=CLASSES, epochs=8, seed=0, decay=True).records[-1].validation_accuracy
+        for one in (h, normalised)
+    )
+    assert without < 0.3
+    assert with_it > 0.7
+
+
+@pytest.mark.parametrize("size", [1, 25])
+def test_a_batch_of_one_image_can_be_normalised(size: int) -> None:
+    """Also as the last of an epoch, or all along."""
+    h = Hyperparameters(width=16, batch_norm=True, batch_size=size)
+    result = train(h, digits(101), classes=CLASSES, epochs=2, seed=0)
+    assert result.records[1].train_loss < result.records[0].train_loss
 
 
 @pytest.mark.parametrize("normalisation", ["none", "scale", "standardise"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -11,7 +12,7 @@ from tuner.errors import DamagedData
 from tuner.nets.evaluation import predict
 from tuner.nets.training import TrainedNet, train
 from tuner.nets.weights import from_bytes, to_bytes
-from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.hyperparameters import Activation, Hyperparameters
 
 H = Hyperparameters(width=20, activation="maxout", dropout=0.2)
 
@@ -28,6 +29,18 @@ def test_a_round_trip_gives_equal_outputs(trained: TrainedNet) -> None:
     assert not loaded.training
     assert predict(loaded, images).tobytes() == predict(trained.net, images).tobytes()
     assert to_bytes(loaded) == to_bytes(trained.net)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "maxout"])
+def test_a_normalisation_is_folded_into_the_weights(activation: Activation) -> None:
+    """The kept net has as many parameters as announced, no normalisation, and the trained one's answers to within rounding."""
+    h = Hyperparameters(width=20, depth=3, activation=activation, batch_norm=True, dropout=0.2)
+    made = train(h, digits(300), classes=CLASSES, epochs=2, seed=0).net
+    images = images_and_labels()[0][:1000]
+    kept = from_bytes(to_bytes(made), h, 784, CLASSES)
+    assert set(kept.state_dict()) == {f"{kind}.{k}" for kind in ("weights", "biases") for k in range(4)}
+    assert np.abs(predict(kept, images) - predict(made, images)).max() < 1e-5
+    assert to_bytes(kept) == to_bytes(made)
 
 
 def test_the_file_says_what_it_holds(trained: TrainedNet) -> None:

@@ -14,7 +14,7 @@ def in_words(point: Hyperparameters | Mapping[str, bool | int | float | str]) ->
         )
     pieces = f"({point.maxout_pieces})" if point.maxout_pieces is not None else ""
     parts = [
-        f"{point.depth}×{point.width} {point.activation}{pieces}",
+        f"{point.depth}×{point.width} {point.activation}{pieces}{' batch_norm' if point.batch_norm else ''}",
         f"{point.optimizer} {point.learning_rate:.3g}",
         point.loss,
         f"batch {point.batch_size}",

@@ -1,7 +1,8 @@
 """The net: a multilayer perceptron on raw pixels.
 
 Special about it: it scales its pixels itself, so that weights and hyperparameters are all that is needed to use it; its
-initialisation and its dropout draw from a generator of its own; it gives every layer's output when asked.
+initialisation and its dropout draw from a generator of its own; it gives every layer's output when asked; its normalisation
+adds no parameters, and is folded into the weights of a net that is kept.
 """
 
 import math
@@ -15,12 +16,17 @@ from tuner.nets.dropout import dropout_mask
 from tuner.nets.pixel_scale import PixelScale
 from tuner.specs.hyperparameters import Activation, Hyperparameters
 
+NORM_MOMENTUM, NORM_EPSILON = 0.1, 1e-5
+"""How much a batch moves the running mean and variance, and what is added to a variance: torch's own values."""
+
 
 class MLP(nn.Module):
     """`depth` hidden layers of `width` units, and a linear output layer.
 
     Layer k computes weights[k] x + biases[k]; a maxout layer has `maxout_pieces` times as many rows, piece by piece. Dropout
-    is in force in training mode only.
+    is in force in training mode only. With `batch_norm` a hidden layer's weights[k] x is first normalised, row by row: in
+    training mode by the batch's mean and variance (Ioffe & Szegedy 2015; the scale γ is left to the next layer's weights, as it
+    may be where a unit is a multiple of its input), in evaluation mode, and for a batch of one image, by the running ones.
     """
 
     def __init__(
@@ -42,6 +48,9 @@ class MLP(nn.Module):
         output = torch.randn(classes, h.width, generator=generator) / math.sqrt(h.width)
         self.weights = nn.ParameterList([*hidden, output])
         self.biases = nn.ParameterList([torch.zeros(len(weight)) for weight in self.weights])
+        for k, weight in enumerate(hidden if h.batch_norm else ()):
+            self.register_buffer(f"mean_{k}", torch.zeros(len(weight)))
+            self.register_buffer(f"variance_{k}", torch.ones(len(weight)))
         # The same parameters, as plain lists: iterating a ParameterList takes longer than a small layer's arithmetic.
         *self._hidden, self._output = zip(self.weights, self.biases, strict=True)
 
@@ -54,10 +63,29 @@ class MLP(nn.Module):
         h = self.hyperparameters
         x = self._drop(self._scale(pixels), h.input_dropout)
         outputs = []
-        for weight, bias in self._hidden:
-            x = self._drop(self._activate(F.linear(x, weight, bias)), h.dropout)
+        for k, (weight, bias) in enumerate(self._hidden):
+            z = self._normalised(k, F.linear(x, weight), bias) if h.batch_norm else F.linear(x, weight, bias)
+            x = self._drop(self._activate(z), h.dropout)
             outputs.append(x)
         return [*outputs, F.linear(x, *self._output)]
+
+    def folded(self) -> dict[str, Tensor]:
+        """The parameters, by their names, of the net without normalisation that answers as this one does in evaluation mode."""
+        parameters = {name: parameter.detach().clone() for name, parameter in self.named_parameters()}
+        for k in range(self.hyperparameters.depth if self.hyperparameters.batch_norm else 0):
+            mean, variance = self._statistics(k)
+            scale = (variance + NORM_EPSILON).rsqrt()
+            parameters[f"weights.{k}"] *= scale[:, None]
+            parameters[f"biases.{k}"] -= mean * scale
+        return parameters
+
+    def _statistics(self, k: int) -> tuple[Tensor, Tensor]:
+        """The running mean and variance of hidden layer k."""
+        return self.get_buffer(f"mean_{k}"), self.get_buffer(f"variance_{k}")
+
+    def _normalised(self, k: int, z: Tensor, bias: Tensor) -> Tensor:
+        by_batch = self.training and len(z) > 1
+        return F.batch_norm(z, *self._statistics(k), None, bias, by_batch, NORM_MOMENTUM, NORM_EPSILON)
 
     def _scale(self, pixels: Tensor) -> Tensor:
         # Converted first: arithmetic between bytes and floats is several times slower.

@@ -35,6 +35,9 @@ class Hyperparameters(Spec):
     width: int = Field(128, ge=1, le=4096, description="units of each hidden layer")
     activation: Activation = "relu"
     maxout_pieces: Annotated[int, Field(ge=2, le=8)] | None = Field(None, description="linear pieces of a maxout unit")
+    batch_norm: bool = Field(
+        False, description="the inputs of hidden units get mean 0 and variance 1 in each batch (Ioffe & Szegedy 2015)"
+    )
     loss: Loss = Field("cross_entropy", description="mse is taken on the softmax outputs")
     optimizer: Optimizer = "adam"
     learning_rate: float = Field(1e-3, gt=0, le=100)

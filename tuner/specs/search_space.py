@@ -21,7 +21,7 @@ from tuner.specs.hyperparameters import (
 )
 from tuner.specs.spec import Spec
 
-Value = int | float | str
+Value = bool | int | float | str
 
 
 class Suggests(Protocol):
@@ -157,6 +157,7 @@ ActivationDimension = Annotated[
     Annotated[Activation, Tag("fixed")] | Annotated[Choice[Activation], Tag("choice")],
     _ByShape,
 ]
+BatchNormDimension = Annotated[Annotated[bool, Tag("fixed")] | Annotated[Choice[bool], Tag("choice")], _ByShape]
 LossDimension = Annotated[Annotated[Loss, Tag("fixed")] | Annotated[Choice[Loss], Tag("choice")], _ByShape]
 OptimizerDimension = Annotated[
     Annotated[Optimizer, Tag("fixed")] | Annotated[Choice[Optimizer], Tag("choice")], _ByShape
@@ -185,6 +186,7 @@ class SearchSpace(Spec):
     width: IntDimension = IntRange(low=32, high=512, log=True)
     activation: ActivationDimension = Choice[Activation](choices=("sigmoid", "tanh", "relu", "maxout"))
     maxout_pieces: IntDimension = int(WHERE_APPLICABLE["maxout_pieces"])
+    batch_norm: BatchNormDimension = Choice[bool](choices=(False, True))
     loss: LossDimension = Choice[Loss](choices=("mse", "cross_entropy"))
     optimizer: OptimizerDimension = Choice[Optimizer](choices=("sgd", "momentum", "rmsprop", "adam"))
     learning_rate: LearningRateDimension = Field("auto", description="auto: a range for each optimizer")
@@ -307,8 +309,8 @@ class SearchSpace(Spec):
         return name, getattr(self, name)
 
 
-_ORDER = ("depth", "width", "activation", "maxout_pieces", "loss", "optimizer", "learning_rate", "momentum", "rmsprop_alpha",
-          "dropout", "input_dropout", "shift_pixels", "rotate_degrees", "zoom",
+_ORDER = ("depth", "width", "activation", "maxout_pieces", "batch_norm", "loss", "optimizer", "learning_rate", "momentum",
+          "rmsprop_alpha", "dropout", "input_dropout", "shift_pixels", "rotate_degrees", "zoom",
           "batch_size", "weight_decay", "normalisation")  # fmt: skip
 
 

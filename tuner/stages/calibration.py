@@ -22,6 +22,7 @@ CORNERS = tuple(
         {"depth": 6, "width": 32, "batch_size": 32, "optimizer": "momentum"},
         {"depth": 1, "width": 512, "batch_size": 32, "optimizer": "rmsprop"},
         {"depth": 1, "width": 512, "batch_size": 256, "activation": "tanh", "dropout": 0.3},
+        {"depth": 2, "width": 256, "batch_size": 128, "batch_norm": True},
         {"depth": 3, "width": 512, "batch_size": 256},
         {"depth": 3, "width": 256, "batch_size": 32, "dropout": 0.3},
         {"depth": 6, "width": 512, "batch_size": 128, "activation": "maxout", "optimizer": "sgd"},

@@ -240,7 +240,8 @@ def _vanished(run: TrainingRun) -> Evidence | None:
         value=ratio,
         threshold=VANISHED,
         sentence=f"The first of its {h.depth} {h.activation} layers has {ratio:.1g} times the last one's gradient, too little to "
-        "learn from. Take relu or maxout, or fewer layers.",
+        "learn from. Take relu or maxout, or fewer layers"
+        + ("." if h.batch_norm else ", or normalise them (batch_norm)."),
     )
 
 

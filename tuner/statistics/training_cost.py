@@ -49,6 +49,7 @@ class Epoch:
                 self.train * units,
                 self.train * units * (h.activation in SMOOTH),
                 self.train * units * (h.dropout > 0),
+                self.train * units * h.batch_norm,
                 self.train * self.inputs,
                 self.train * self.inputs * (h.shift_pixels > 0),
                 self.train * self.inputs * (h.rotate_degrees > 0 or h.zoom > 0),
