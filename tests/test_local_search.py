@@ -1,12 +1,14 @@
 """What is trained beside the rung's best, and what becomes of it."""
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.house import House, open_house
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGED, neighbours
+from tuner.specs.neighbours import CHANGES, alternatives, changed, changes
 from tuner.specs.search_space import SearchSpace
 from tuner.stages.job import RunningJob
 from tuner.stages.local_search import search_locally
@@ -16,46 +18,80 @@ from tuner.stages.rung import Candidate
 from tuner.store.database import writing
 from tuner.store.runs import RunState, start_run
 
-FOUND = Hyperparameters(depth=3, width=48, dropout=0.2, learning_rate=4e-3, shift_pixels=0, weight_decay=1e-4)
+FOUND = Hyperparameters(
+    depth=3, width=48, activation="tanh", loss="mse", dropout=0.2, learning_rate=4e-3, weight_decay=1e-4
+)
 
 
-def differences(space: SearchSpace, point: Hyperparameters) -> list[dict[str, float]]:
-    """What each neighbour of `point` has otherwise."""
+def differences(space: SearchSpace, point: Hyperparameters) -> dict[int, dict[str, object]]:
+    """What the neighbours of `point` have otherwise, by change."""
+    return {change: apart(other, point) for change, other in changes(point, space).items()}
+
+
+def apart(other: Hyperparameters | None, point: Hyperparameters) -> dict[str, object]:
+    assert other is not None
     before = point.model_dump()
-    found = [other.model_dump() for other in neighbours(point, space).values()]
-    return [{name: value for name, value in other.items() if value != before[name]} for other in found]
+    return {name: value for name, value in other.model_dump().items() if value != before[name]}
 
 
-def test_a_neighbour_differs_in_one_respect() -> None:
-    """Shifts of one pixel, the same with turns and zooms, a layer less, half the dropout, half the rate."""
-    moves = {"shift_pixels": 1, "rotate_degrees": 10, "zoom": 0.1}
-    expected = [{"shift_pixels": 1}, moves, {"depth": 2}, {"dropout": 0.1}, {"learning_rate": 2e-3}]
-    assert differences(SearchSpace(), FOUND) == expected
-    assert list(neighbours(FOUND, SearchSpace())) == list(CHANGED)
+MOVES = {"shift_pixels": 1, "rotate_degrees": 10, "zoom": 0.1}
+RELU = {"activation": "relu", "batch_norm": True, "loss": "cross_entropy"}
+
+
+def test_a_neighbour_differs_by_one_change() -> None:
+    """Or by some that go together: relu, batch normalisation and cross-entropy; the latter two; moved images. A wide net stays
+    as wide as it is."""
+    assert differences(SearchSpace(), FOUND) == {
+        7: RELU,
+        6: {"batch_norm": True, "loss": "cross_entropy"},
+        5: MOVES,
+        8: {"width": 256},
+        3: {"dropout": 0.1},
+        9: {"depth": 4},
+        2: {"depth": 2},
+        1: {"shift_pixels": 1},
+    }
+    assert list(differences(SearchSpace(), FOUND)) == list(CHANGES)
+
+
+def test_changes_are_made_together() -> None:
+    """All that are named, on the point as it was; but not two that are about the same hyperparameter."""
+    pairs = itertools.combinations(sorted(CHANGES), 2)
+    assert [pair for pair in pairs if alternatives(FOUND, *pair)] == [(1, 5), (2, 9), (6, 7)]
+    together = changed(FOUND, SearchSpace(), (3, 5, 7))
+    assert apart(together, FOUND) == {**MOVES, **RELU, "dropout": 0.1}
 
 
 def test_the_runs_of_an_earlier_version_are_still_what_they_were() -> None:
-    """A study of before there were turns and zooms has neither, and the runs 1 to 4 of its local search differ as they did."""
-    before = SearchSpace.model_validate({"rotate_degrees": 0, "zoom": 0})
-    found = neighbours(FOUND, before)
-    changed = ["shift_pixels", "depth", "dropout", "learning_rate"]
-    assert [found[k].model_dump()[name] for k, name in enumerate(changed, 1)] == [1, 2, 0.1, 2e-3]
-    assert len(found) == 4
+    """A study of before there were turns, zooms and normalisation has none, and changes 2 and 3 are what they were."""
+    before = SearchSpace.model_validate({"rotate_degrees": 0, "zoom": 0, "batch_norm": False})
+    found = differences(before, FOUND)
+    assert {change: found[change] for change in (2, 3)} == {2: {"depth": 2}, 3: {"dropout": 0.1}}
+    assert found[5] == {"shift_pixels": 1}
+    assert found[7] == {"activation": "relu", "loss": "cross_entropy"}
 
 
 def test_a_neighbour_is_a_point_of_the_space() -> None:
     """What the user has fixed stays, and no range is left; a net of one layer has no shallower one."""
-    moved = FOUND.model_copy(update={"shift_pixels": 1, "rotate_degrees": 10.0, "zoom": 0.1})
-    at_the_edge = moved.model_copy(update={"depth": 1, "dropout": 0.0, "learning_rate": 1.5e-4})
-    assert differences(SearchSpace(), at_the_edge) == []
-    fixed = {"shift_pixels": 0, "dropout": 0.2, "learning_rate": 4e-3, "depth": 3}
-    assert differences(SearchSpace.model_validate(fixed), FOUND) == [{"rotate_degrees": 10, "zoom": 0.1}]
+    best = FOUND.model_copy(update={**MOVES, **RELU, "width": 300})
+    at_the_edge = best.model_copy(update={"depth": 1, "dropout": 0.0})
+    assert differences(SearchSpace(), at_the_edge) == {9: {"depth": 2}}
+    fixed = {
+        "batch_norm": False,
+        "activation": "tanh",
+        "loss": "mse",
+        "shift_pixels": 0,
+        "dropout": 0.2,
+        "depth": 3,
+        "width": 48,
+    }
+    assert differences(SearchSpace.model_validate(fixed), FOUND) == {5: {"rotate_degrees": 10, "zoom": 0.1}}
     fixed |= {"rotate_degrees": 0, "zoom": 0}
-    assert differences(SearchSpace.model_validate(fixed), FOUND) == []
-    unshifted = FOUND.model_copy(update={"shift_pixels": 1})
-    assert differences(SearchSpace(), unshifted)[0] == {"rotate_degrees": 10, "zoom": 0.1}
+    assert differences(SearchSpace.model_validate(fixed), FOUND) == {}
+    maxout = FOUND.model_copy(update={"activation": "maxout", "maxout_pieces": 2})
+    assert 7 not in differences(SearchSpace(), maxout) or "activation" not in differences(SearchSpace(), maxout)[7]
     stepped = SearchSpace.model_validate({"dropout": {"low": 0.0, "high": 0.6, "step": 0.2}})
-    assert {"dropout": 0.1} not in differences(stepped, FOUND)
+    assert 3 not in differences(stepped, FOUND)
 
 
 @pytest.fixture(scope="module")
@@ -77,20 +113,22 @@ def searched(job: RunningJob, candidates: list[Candidate]) -> list[Candidate]:
     return search_locally(job, job.promotion, candidates, Meter(job, 0), Ahead(0, 0))
 
 
-def test_who_is_better_with_less_goes_on_with_it(house: House) -> None:
-    """Of two that are to race one is beaten by a net beside it and goes on as that net, under its name; the other one is
-    better than any, and stays. Nobody is trained beside the third."""
+def test_who_is_better_with_a_change_goes_on_with_it(house: House) -> None:
+    """Of two that are to race one is beaten by the nets beside it, is then tried with both changes, and goes on as the best of
+    these three, under its name; the other one is better than any, and stays. Nobody is trained beside the third."""
     job = house.post("both")
     third = ranked(0.0, 1.0, 0.0)[2]
     first, second, last = searched(job, ranked(0.0, 1.0, 0.0))
     trained = {run.contender: run for run in house.trained(job, "local_search")}
-    assert set(trained) == {"trial-0.3", "trial-0.4", "trial-1.3", "trial-1.4"}
+    assert set(trained) == {"trial-0.7", "trial-1.7", "trial-0.3", "trial-1.3", "trial-0.3+7"}
     assert (first.name, first.value, first.hyperparameters.dropout) == ("trial-1", 1.0, 0.2)
-    best = max((trained["trial-0.3"], trained["trial-0.4"]), key=lambda run: run.validation_accuracy or 0.0)
+    beside = [run for name, run in trained.items() if name.startswith("trial-0")]
+    best = max(beside, key=lambda run: run.validation_accuracy or 0.0)
     assert (second.name, second.value) == ("trial-0", best.validation_accuracy)
-    assert second.hyperparameters.model_dump(include={"dropout", "learning_rate"}) == best.hyperparameters.model_dump(
-        include={"dropout", "learning_rate"}
-    )
+    assert second.hyperparameters.dropout == best.hyperparameters.dropout
+    assert second.hyperparameters.batch_norm == best.hyperparameters.batch_norm
+    both = trained["trial-0.3+7"].hyperparameters
+    assert (both.dropout, both.batch_norm) == (0.1, True)
     assert last == third
 
 
@@ -115,13 +153,19 @@ def test_who_races_stays_as_it_is(house: House) -> None:
 
 
 def test_a_time_limit_and_a_cost_take_as_many_as_fit(house: House) -> None:
-    """A quarter of 20 s is time for two nets of 2 s, the same change for both; after `max_cost` is spent there is none, nor is
-    there beside one that has not climbed."""
+    """A quarter of 40 s is time for two nets of 2 s, the same change for both, and for one beside each in which several things
+    are changed; each has an equal part, so that a dear one leaves the other its own; after `max_cost` is spent there is none, nor
+    is there beside one that has not climbed."""
     job = house.post("limited")
-    spec = job.spec
-    job.spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"timeout_seconds": 20})})
+    budget = job.spec.budget.model_copy(update={"timeout_seconds": 40})
+    job.spec = limited = job.spec.model_copy(update={"budget": budget})
     searched(job, ranked(0.0, 0.0))
-    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.3", "trial-1.3"]
+    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.7", "trial-1.7"]
+    dear = house.post("dear")
+    dear.spec = limited
+    slow, quick = ranked(0.0, 0.0)
+    searched(dear, [replace(slow, seconds=100.0), quick])
+    assert [run.contender for run in house.trained(dear, "local_search")] == ["trial-1.7"]
     costly = house.post("costly", max_cost=0.001)
     assert searched(costly, ranked(0.5, 0.4)) == ranked(0.5, 0.4)
     below = house.post("below")

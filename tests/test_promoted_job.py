@@ -93,11 +93,18 @@ def test_what_shifts_with_the_data_is_set_anew(
     assert fitted == point.model_copy(update={"weight_decay": weight_decay, "batch_size": batch_size})
 
 
+@pytest.mark.parametrize(("share", "batch_size"), [(1.0, 32), (0.5, 32), (0.1, 128), (0.01, 256)])
+def test_normalised_nets_take_larger_batches(share: float, batch_size: int) -> None:
+    """As the power 2/3 of the data."""
+    fitted = fit(Hyperparameters(batch_norm=True, batch_size=32), SearchSpace(), share)
+    assert fitted.batch_size == batch_size
+
+
 def test_a_promoted_net_that_explodes_is_replaced(service: Service) -> None:
     """Where promoted configurations diverge on the full data, the next best are trained, until top_k have ended."""
     space = {"depth": 2, "width": 32, "activation": "maxout", "loss": "cross_entropy", "optimizer": "sgd", "dropout": 0.0,
              "learning_rate": {"choices": [0.05, 0.7]}, "shift_pixels": {"choices": [0, 1]}, "batch_size": 50,
-             "weight_decay": 0.0, "rotate_degrees": 0, "zoom": 0}  # fmt: skip
+             "weight_decay": 0.0, "rotate_degrees": 0, "zoom": 0, "batch_norm": False}  # fmt: skip
     subset = {"train": 50, "validation": 100, "epochs": 1}  # one step: nothing can explode yet
     service.post(
         "explosive",

@@ -105,10 +105,10 @@ def test_an_automatic_learning_rate_belongs_to_its_optimizer() -> None:
         ({}, None),
         ({"learning_rate": 0.1, "dropout": 0.0, "weight_decay": 0.0, "width": 32, "depth": {"low": 1, "high": 6, "step": 2},
           "activation": "relu", "optimizer": "sgd", "loss": "mse", "batch_size": 32,
-          "shift_pixels": 0, "rotate_degrees": 0, "zoom": 0}, 3),
+          "shift_pixels": 0, "rotate_degrees": 0, "zoom": 0, "batch_norm": False}, 3),
         ({"learning_rate": 0.1, "dropout": {"low": 0, "high": 0.5, "step": 0.1}, "weight_decay": 0.0, "width": 32, "depth": 1,
           "activation": {"choices": ["relu", "maxout"]}, "maxout_pieces": {"low": 2, "high": 4}, "optimizer": "sgd",
-          "loss": "mse", "batch_size": 32, "shift_pixels": 0, "rotate_degrees": 0, "zoom": 0}, 6 + 3 * 6),
+          "loss": "mse", "batch_size": 32, "shift_pixels": 0, "rotate_degrees": 0, "zoom": 0, "batch_norm": False}, 6 + 3 * 6),
     ],
 )  # fmt: skip
 def test_the_size_of_a_space(space: dict[str, Any], size: int | None) -> None:
@@ -178,7 +178,7 @@ def test_the_time_left_counts_what_is_likely() -> None:
     the small default."""
     spec = StudySpec(name="a")
     assert spec.promotion is not None
-    before = (2 * (12 + 15) + 3) * 5 * 5_000
+    before = (2 * (12 + 27) + 3) * 5 * 5_000
     assert spec.promoted_images(spec.promotion, None, 50_000) == before + (3 + 2) * 10 * 50_000
     unbounded = spec.promotion.model_copy(update={"max_cost": None})
     assert spec.promoted_images(unbounded, None, 50_000) == before + (2 * 3 + 2) * 10 * 50_000

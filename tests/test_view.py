@@ -22,6 +22,7 @@ FINITE = {
     "shift_pixels": 0,
     "rotate_degrees": 0,
     "zoom": 0,
+    "batch_norm": False,
     "batch_size": 32,
     "weight_decay": 1e-6,
 }
@@ -103,6 +104,50 @@ def test_trial_0_is_the_default_configuration() -> None:
     asked = outside.ask()
     assert asked is not None
     assert asked.hyperparameters.depth == 3
+
+
+USUAL = {"width": 256, "batch_norm": True, "shift_pixels": 1, "rotate_degrees": 10, "zoom": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "number", "expected"),
+    [
+        ({}, 1, {"depth": 2, "activation": "relu", "learning_rate": 1e-3, **USUAL}),
+        ({"sampler": {"kind": "gp"}}, 1, USUAL),
+        ({"search_space": {"depth": 3}}, 0, {"depth": 3, **USUAL}),
+        ({"search_space": {"batch_norm": False, "zoom": 0}}, 1, {**USUAL, "batch_norm": False, "zoom": 0}),
+        ({"search_space": {"width": 32}}, 0, {**USUAL, "width": 32}),
+    ],
+)
+def test_the_default_with_what_mostly_helps_is_tried_early(
+    changes: dict[str, object], number: int, expected: dict[str, object]
+) -> None:
+    """Right after the default, or first where the space has no default; what the user has fixed stays, and the next trials are
+    others. It is the same after a restart."""
+    view = View(spec(**changes), [], {})
+    points = [asked.hyperparameters for _ in range(4) if (asked := view.ask()) is not None]
+    assert {**points[number].model_dump(), **expected} == points[number].model_dump()
+    assert points.count(points[number]) == 1
+    again = View(spec(**changes), view.trials()[:number], view.study_attributes()).ask()
+    assert again is not None
+    assert again.hyperparameters == points[number]
+
+
+def test_what_mostly_helps_is_not_tried_where_it_does_not_belong() -> None:
+    """By samplers that learn nothing from it, where the space has no such point, where it is infeasible, and in the place of a
+    trial that is there already."""
+
+    def usual(view: View[Hyperparameters]) -> bool:
+        asked = [view.ask() for _ in range(3)]
+        return any(one is not None and one.hyperparameters.rotate_degrees == 10 for one in asked[:2])
+
+    space = {"rotate_degrees": {"choices": [0.0, 10.0, *(0.1 * k for k in range(1, 100))]}}  # hardly ever 10 by chance
+    assert usual(View(spec(search_space=space), [], {}))
+    assert not usual(View(spec(search_space=space, sampler={"kind": "random"}), [], {}))
+    assert not usual(View(spec(search_space={**space, "width": {"low": 16, "high": 64}}), [], {}))
+    assert not usual(View(spec(search_space=space), [], {}, lambda point: float(point.batch_norm)))
+    two = run(View(spec(search_space=space, sampler={"kind": "random"}), [], {}), 2)
+    assert not usual(View(spec(search_space=space), two.trials(), {}))
 
 
 def test_a_released_trial_comes_back_as_it_was() -> None:

@@ -48,6 +48,9 @@ class OutsideStudySpec(CommonSpec):
     def default_params(self) -> None:
         """There is no configuration that would be anybody's default."""
 
+    def usual_params(self) -> None:
+        """Nor what mostly helps."""
+
     def directions(self) -> list[Direction]:
         """Of each objective, the first one first."""
         return [objective.direction for objective in self.objectives]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tuner.specs.hyperparameters import MOVING, Hyperparameters
-from tuner.specs.neighbours import CHANGED
+from tuner.specs.neighbours import CHANGES, changed
 from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
 from tuner.specs.webhook import Webhook
@@ -124,9 +124,12 @@ class PromotionSpec(Spec):
         return 4 * self.top_k
 
     def local_runs(self) -> int:
-        """At most so many nets are trained beside the rung's best."""
-        return len(CHANGED) * self.top_k
+        """At most so many nets are trained beside the rung's best: one for each change, and one for all that has helped."""
+        return (len(CHANGES) + 1) * self.top_k
 
+
+LOCAL_SHARE = 0.5
+"""What the nets beside the rung's best may take of the training seconds that `max_cost` leaves then."""
 
 ASKING = 0.2
 """What an answer to a batch takes, where training on it takes one: `python -m benchmarks.distillation`."""
@@ -297,6 +300,14 @@ class StudySpec(CommonSpec):
     def default_params(self) -> dict[str, Any] | None:
         """The default configuration as Optuna's parameters, or None where the space excludes it."""
         return self.search_space.params(self.default())
+
+    def usual_params(self) -> dict[str, Any] | None:
+        """Likewise, the default configuration with what mostly helps: batch normalisation, moved images, 256 units. Samplers that
+        learn from any trial learn it early; None for others, and where the space has no such point."""
+        if self.sampler.kind not in LEARNING:
+            return None
+        point = changed(self.default(), self.search_space, (5, 6, 8))
+        return None if point is None else self.search_space.params(point)
 
     def directions(self) -> list[Direction]:
         """Of each objective, the first one first."""

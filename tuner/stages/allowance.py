@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.specs.study import PromotionSpec
+from tuner.specs.study import LOCAL_SHARE, PromotionSpec
 from tuner.stages.job import RunningJob
 from tuner.store import runs, trials
 from tuner.store.runs import Stage
 
 Spent = Literal["cost", "time"]
 
-SMALL_SHARE = 0.25
-"""What the rung and the local search, each, may take of all that is left."""
+SHARES: dict[Stage, tuple[float, float]] = {"rung": (0.25, 0.25), "local_search": (LOCAL_SHARE, 0.25)}
+"""What a stage before the race may take of the training seconds, and of the time, that are left."""
 
 JUDGING = 0.3
 """Of the time that an image takes to be trained on, what it takes to be judged by; seen were 0.19 to 0.40 (docs/decisions.md,
@@ -31,9 +31,9 @@ class Allowance:
     """By the job's time limit."""
     slots: int
 
-    def part(self, share: float) -> "Allowance":
-        training = None if self.training_seconds is None else share * self.training_seconds
-        return Allowance(training, None if self.seconds is None else share * self.seconds, self.slots)
+    def part(self, of_training: float, of_time: float) -> "Allowance":
+        training = None if self.training_seconds is None else of_training * self.training_seconds
+        return Allowance(training, None if self.seconds is None else of_time * self.seconds, self.slots)
 
     def lacks(self, *runs: Sequence[float]) -> Spent | None:
         """Why there is not enough for `runs`, each batch of so many seconds of training after the other; None: there is."""
@@ -55,25 +55,27 @@ class Allowance:
         return max(free)
 
 
-def allowance(job: RunningJob, promotion: PromotionSpec) -> Allowance:
-    """What is left at this moment. A deterministic study takes no measured time into account."""
+def allowance(
+    job: RunningJob, promotion: PromotionSpec, besides: Sequence[Stage] = ("verdict", "ensemble")
+) -> Allowance:
+    """What is left at this moment. A deterministic study takes no measured time into account.
+
+    The training of the stages `besides` is not counted, or a restart among their runs would find less than there was at their
+    beginning; the ensemble is asked for by name, and is no part of what max_cost bounds.
+    """
     limit = job.spec.budget.timeout_seconds
     left = None
     if promotion.max_cost is not None and not job.spec.deterministic:
         searched = job.read(lambda connection: trials.load_trials(connection, job.study_id))
         search = sum(trial.user_attrs.get("seconds", 0.0) for trial in searched)
-        # The verdict's own runs are left out, or a restart among them would find less than there was at its beginning; the
-        # ensemble is asked for by name, and is no part of what max_cost bounds.
-        left = promotion.max_cost * search - sum(
-            cost.seconds for cost in costs(job) if cost.stage not in ("verdict", "ensemble")
-        )
+        left = promotion.max_cost * search - sum(cost.seconds for cost in costs(job) if cost.stage not in besides)
     return Allowance(left, None if limit is None else limit - job.elapsed_seconds, job.slots)
 
 
 def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Allowance) -> int:
     """How many runs of a stage before the race, of so many `seconds` each, take a share of what is `left`. Those that have begun
     are among them."""
-    fewest, share = min(len(job.runs(stage)), len(seconds)), left.part(SMALL_SHARE)
+    fewest, share = min(len(job.runs(stage)), len(seconds)), left.part(*SHARES[stage])
     return next((count for count in range(len(seconds), fewest, -1) if not share.lacks(seconds[:count])), fewest)
 
 

@@ -13,6 +13,7 @@ from tuner.data.catalogue import Dataset
 from tuner.data.splits import part_sizes, refit_sizes
 from tuner.executors.protocol import DataSlice, EpochEnded, Event, Executor, Task
 from tuner.specs.epoch import EpochRecord
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.study import EnsembleSpec, PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
@@ -92,6 +93,14 @@ class RunningJob(LeasedJob[StudySpec]):
 
     def _cut_at(self, count: int) -> DataSlice:
         return DataSlice(self.dataset.folder, (0, count), (count, self.dataset.train_count))
+
+    def parameters(self, point: Hyperparameters) -> int:
+        """Of its net for the study's images."""
+        return point.parameter_count(self.dataset.inputs, self.dataset.classes)
+
+    def violation(self, point: Hyperparameters) -> float:
+        """By what share its net is too large for the study; 0 or less: it is not."""
+        return self.spec.constraints.violation(self.parameters(point))
 
     def runs(self, stage: Stage) -> list[Run]:
         """What this job has trained in a stage, in the order of their starts."""

@@ -1,16 +1,18 @@
 """The local search: what shifts with the amount of data is set anew for the rung's best, by nets trained beside theirs.
 
-It is told on the rung's images, where such a net takes a tenth of what it takes on all.
+It is told on the rung's images, where such a net takes a tenth of what it takes on all. First one thing at a time is changed,
+then all that has helped.
 """
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGED, neighbours
+from tuner.specs.neighbours import CHANGES, alternatives, changed, changes
 from tuner.specs.study import GROWTH, PromotionSpec
-from tuner.stages.allowance import affordable, allowance
+from tuner.stages.allowance import SHARES, Allowance, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
@@ -20,18 +22,18 @@ from tuner.store.runs import RunState
 logger = logging.getLogger(__name__)
 
 
-def planned(job: RunningJob, best: list[Candidate]) -> dict[str, tuple[Candidate, Hyperparameters]]:
-    """By the names of their runs: whom of the `best` they stand beside, which the rung must have judged, and what they are. One
-    change for all, then the next; none is planned twice, and none that is among the best itself."""
-    known, found = {candidate.hyperparameters for candidate in best}, {}
-    beside = [(c, neighbours(c.hyperparameters, job.spec.search_space)) for c in best if c.climbed]
-    for change in CHANGED:
-        for candidate, points in beside:
-            point = points.get(change)
-            if point is not None and point not in known:
-                known.add(point)
-                found[f"{candidate.name}.{change}"] = candidate, point
-    return found
+@dataclass(frozen=True)
+class Neighbour:
+    """What one of the best becomes by some changes."""
+
+    beside: Candidate
+    changes: tuple[int, ...]
+    hyperparameters: Hyperparameters
+
+    @property
+    def name(self) -> str:
+        """Of its run: `trial-34.5`, or `trial-34.3+5`."""
+        return f"{self.beside.name}.{'+'.join(map(str, self.changes))}"
 
 
 def search_locally(
@@ -41,28 +43,91 @@ def search_locally(
     were where none was better; these are ranked anew among themselves. As many nets are trained as the job can afford, and none
     that the race, where it has begun, did not wait for."""
     best, others = ranked[: promotion.top_k], ranked[promotion.top_k :]
-    beside, data = planned(job, best), rung_slice(job)
-    expected = [GROWTH * candidate.seconds for candidate, _ in beside.values()]
-    most = affordable(job, "local_search", expected, allowance(job, promotion))
-    begun = {run.contender for run in job.runs("local_search")}
-    raced = bool(job.runs("promotion"))
-    wanted = {name: near for name, near in [*beside.items()][:most] if name in begun or not raced}
+    raced, begun = bool(job.runs("promotion")), {run.contender for run in job.runs("local_search")}
+    left = allowance(job, promotion, besides=("local_search",)).part(*SHARES["local_search"])
+    singles = _one_by_one(job, best, left)
+    found = _train(job, [near for near in singles if near.name in begun or not raced], meter, later)
+    together = _all_that_helped(job, found)
+    found |= _train(job, [near for near in together if near.name in begun or not raced], meter, later)
+    going_on = {candidate.name: candidate for candidate in best}
+    for near, trained in found.items():
+        if trained.value > going_on[trained.name].value:
+            going_on[trained.name] = trained
+            logger.info("%s of %s goes on as %s", trained.name, job.name, near.name)
+    return sorted(going_on.values(), key=lambda candidate: -candidate.value) + others
+
+
+def _one_by_one(job: RunningJob, best: list[Candidate], left: Allowance) -> list[Neighbour]:
+    """Beside each that the rung has judged, where it has as many images: as many as fit into an equal part of what is `left`, the
+    last one of all that helped with them. One change for all, then the next; nothing is there twice, nothing that is among the
+    best itself, and nothing that is too large."""
+    climbed = [candidate for candidate in best if candidate.climbed and rung_slice(job) is not None]
+    known, found = {candidate.hyperparameters for candidate in best}, []
+    for candidate in climbed:
+        points = changes(candidate.hyperparameters, job.spec.search_space)
+        possible = {number: p for number, p in points.items() if p not in known and job.violation(p) <= 0}
+        new = [Neighbour(candidate, (number,), point) for number, point in possible.items()]
+        known |= {near.hyperparameters for near in new}
+        found += _as_many_as_fit(job, new, left.part(1 / len(climbed), 1 / len(climbed)))
+    return sorted(found, key=lambda near: CHANGES.index(near.changes[0]))
+
+
+def _as_many_as_fit(job: RunningJob, neighbours: list[Neighbour], left: Allowance) -> list[Neighbour]:
+    """Of one candidate's, the first first, with time for one more, of all that helped."""
+    chosen: list[Neighbour] = []
+    for near in neighbours:
+        seconds = [_seconds(job, one) for one in (*chosen, near)]
+        if not left.lacks([*seconds, max(seconds)]):
+            chosen.append(near)
+    return chosen
+
+
+def _seconds(job: RunningJob, near: Neighbour) -> float:
+    """In the rung, of a net that takes as much longer as it has more parameters."""
+    growth = job.parameters(near.hyperparameters) / job.parameters(near.beside.hyperparameters)
+    return GROWTH * near.beside.seconds * max(1.0, growth)
+
+
+def _all_that_helped(job: RunningJob, found: dict[Neighbour, Candidate]) -> list[Neighbour]:
+    """Each of the best with all changes at once by which alone it was better, where there are several; of changes to the same
+    hyperparameter the better one."""
+    helped: dict[Candidate, list[int]] = {}
+    for near, trained in sorted(found.items(), key=lambda pair: -pair[1].value):
+        numbers, [number] = helped.setdefault(near.beside, []), near.changes
+        point = near.beside.hyperparameters
+        if trained.value > near.beside.value and not any(alternatives(point, number, other) for other in numbers):
+            numbers.append(number)
+    several = {candidate: tuple(sorted(numbers)) for candidate, numbers in helped.items() if len(numbers) > 1}
+    points = {
+        c: (numbers, changed(c.hyperparameters, job.spec.search_space, numbers)) for c, numbers in several.items()
+    }
+    known = {near.hyperparameters for near in found}
+    return [
+        Neighbour(candidate, numbers, point)
+        for candidate, (numbers, point) in points.items()
+        if point is not None and point not in known and job.violation(point) <= 0
+    ]
+
+
+def _train(job: RunningJob, wanted: Sequence[Neighbour], meter: Meter, later: Ahead) -> dict[Neighbour, Candidate]:
+    """Those whose net has reached its end, each as what goes on under the name of the one that it stands beside."""
+    data = rung_slice(job)
     if data is None or not wanted:
-        return ranked
+        return {}
     space, epochs = job.spec.search_space, job.spec.subset.epochs
-    contenders = [Contender(name, fit(point, space, 1 / GROWTH)) for name, (_, point) in wanted.items()]
+    contenders = [Contender(near.name, fit(near.hyperparameters, space, 1 / GROWTH)) for near in wanted]
     # The seed of the rung's own nets, so that they differ by what was changed alone.
     seeds = stage_seeds(job.spec.seed, "rung")
     plan = Plan("local_search", data, epochs, decay=True, keep_weights=False, seeds=seeds)
     show = meter.measure("rung", len(contenders) * epochs, data.train[1], later)
-    going_on = {candidate.name: candidate for candidate in best}
-    for run in retrain(job, plan, contenders, show):
-        if run.state != RunState.COMPLETE or run.contender not in wanted:
-            continue
-        candidate, point = wanted[run.contender]
-        value = run.validation_accuracy or 0.0
-        if value > going_on[candidate.name].value:
-            seconds = (run.seconds or 0.0) / GROWTH
-            going_on[candidate.name] = replace(candidate, hyperparameters=point, value=value, seconds=seconds)
-            logger.info("%s of %s goes on as %s", candidate.name, job.name, run.contender)
-    return sorted(going_on.values(), key=lambda candidate: -candidate.value) + others
+    runs = {run.contender: run for run in retrain(job, plan, contenders, show) if run.state == RunState.COMPLETE}
+    return {
+        near: replace(
+            near.beside,
+            hyperparameters=near.hyperparameters,
+            value=run.validation_accuracy or 0.0,
+            seconds=(run.seconds or 0.0) / GROWTH,
+        )
+        for near in wanted
+        if (run := runs.get(near.name)) is not None
+    }

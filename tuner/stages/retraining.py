@@ -142,8 +142,7 @@ class _Retraining:
 
     def _start(self, entry: _Entry) -> None:
         name, point = entry.contender.name, entry.contender.hyperparameters
-        dataset, lease = self._job.dataset, self._job.lease
-        parameters = point.parameter_count(dataset.inputs, dataset.classes)
+        lease, parameters = self._job.lease, self._job.parameters(point)
 
         def start(connection: Connection) -> int:
             run_id = runs.start_run(connection, lease, self._plan.stage, name, entry.seed, point, parameters)

@@ -22,7 +22,6 @@ from tuner.executors.protocol import (
 )
 from tuner.specs.build import Build
 from tuner.specs.epoch import EpochRecord
-from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages import progress
 from tuner.stages.job import MAX_KILLED, RunningJob
 from tuner.stages.leased_job import JobFailed
@@ -71,7 +70,7 @@ class _Search:
         self._job = job
         self._attributes = job.read(lambda connection: trials.study_system_attributes(connection, job.study_id))
         earlier = job.read(lambda connection: warm_starts.load(connection, job.study_id))
-        self._view = View(job.spec, self._load(), self._attributes, self._violation, earlier)
+        self._view = View(job.spec, self._load(), self._attributes, job.violation, earlier)
         self._running: dict[str, _Running] = {}
         self._epochs = 0
         self._began = time.monotonic()
@@ -157,7 +156,7 @@ class _Search:
             return False
         number, point = asked.number, asked.hyperparameters
         seed = derive_seed(self._job.spec.seed, number)
-        parameters, violation = self._parameters(point), self._violation(point)
+        parameters, violation = self._job.parameters(point), self._job.violation(point)
         self._view.annotate(number, {"seed": seed, "parameters": parameters})
         if self._job.spec.constraints.max_parameters is not None:
             self._view.constrain(number, "max_parameters", violation)
@@ -177,12 +176,6 @@ class _Search:
         self._running[key] = running
         self._job.submit(trial_task(self._job.spec, self._job.dataset, point, seed, key))
         return True
-
-    def _parameters(self, point: Hyperparameters) -> int:
-        return point.parameter_count(self._job.dataset.inputs, self._job.dataset.classes)
-
-    def _violation(self, point: Hyperparameters) -> float:
-        return self._job.spec.constraints.violation(self._parameters(point))
 
     def _write_start(self, number: int) -> int:
         """The trial's id, in its row RUNNING with an open attempt. Raises StudyChanged."""

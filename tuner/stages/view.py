@@ -88,6 +88,9 @@ class Searchable(Protocol[P_co]):
     def default_params(self) -> dict[str, Any] | None:
         """Trial 0, or None where the space has no such point."""
 
+    def usual_params(self) -> dict[str, Any] | None:
+        """The trial after that, or None where there is no such point, or its sampler would learn nothing from it."""
+
     def last_step(self) -> int | None:
         """The step of a trial's last report, or None where nobody knows it."""
 
@@ -126,6 +129,7 @@ class View(Generic[P]):
         self.default_params = spec.default_params()
         if self.default_params is not None and violation(self._space.restore(self.default_params)) > 0:
             self.default_params = None
+        self._usual_params = spec.usual_params()
         self._hold(trials, study_attributes)
 
     def __len__(self) -> int:
@@ -169,6 +173,8 @@ class View(Generic[P]):
 
     def ask(self) -> Asked[P] | None:
         """The next trial, RUNNING from now on: a WAITING one if there is any, else a new point; None if all are tried."""
+        if not self.waiting() and len(self) == (self.default_params is not None):
+            self._enqueue_usual()
         return self._pop() if self.waiting() else self.draw()
 
     def draw(self) -> Asked[P] | None:
@@ -262,6 +268,12 @@ class View(Generic[P]):
         self._study = optuna.load_study(study_name=NAME, storage=self._storage, pruner=NopPruner())
         with self._storage.shown_to("pruner", 0):
             self._judged = optuna.load_study(study_name=NAME, storage=self._storage, pruner=NopPruner())
+
+    def _enqueue_usual(self) -> None:
+        usual = self._usual_params
+        point = None if usual is None else self._space.restore(usual)
+        if point is not None and point not in self._seen and self._violation(point) <= 0:
+            self._study.enqueue_trial(usual or {})
 
     def _frozen(self, trial: EarlierTrial, number: int) -> FrozenTrial:
         """With the distributions of this study's space, and a number below 0."""

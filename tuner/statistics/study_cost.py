@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from tuner.specs.estimate import Estimate
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGED
 from tuner.specs.search_space import Value
-from tuner.specs.study import OPTIMISM_SEEDS, PromotionSpec, StudySpec
+from tuner.specs.study import LOCAL_SHARE, OPTIMISM_SEEDS, PromotionSpec, StudySpec
 from tuner.statistics.training_cost import Epoch, Floats, TrainingCost
 
 DRAWS = 200
@@ -28,6 +27,9 @@ ASKING = {"tpe": 0.015, "gp": 0.25, "random": 0.01, "grid": 0.02, "qmc": 0.01, "
 
 RUN_OVERHEAD = 0.1
 """Seconds of a promoted run beside its epochs: sending, storing, loading images, predicting."""
+
+LIKELY_BESIDE = 5
+"""Nets that the local search trains beside each of the best, where it can afford them: most changes are there already."""
 
 RACE_GOES_ON = 0.5
 """The chance that a race is undecided after a further seed."""
@@ -134,12 +136,13 @@ class _Simulation:
         size = min(promotion.rung_size(), len(chosen))
         climbing = self._generator.choice(chosen, size, replace=False, p=likely / likely.sum())
         rung = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing]
-        beside = [self._rung[k] * epochs + RUN_OVERHEAD for k in climbing[: promotion.top_k]] * len(CHANGED)
         again = [self._subset[climbing[0]] * epochs + RUN_OVERHEAD] * OPTIMISM_SEEDS
+        spent = sum(rung) + sum(again)
+        beside = self._affordable(rung, promotion, spent, searched)
         racing = [*climbing[: promotion.top_k], default]
         verdict = [racing[0], default] * min(2, promotion.max_seeds)
         seconds = self._dealt(rung) + self._dealt(again) + self._dealt(beside)
-        spent = sum(rung) + sum(again) + sum(beside)
+        spent += sum(beside)
         for seed in range(promotion.max_seeds):
             round_ = [self._full[k] * promotion.epochs + RUN_OVERHEAD for k in racing]
             if seed and (
@@ -153,6 +156,14 @@ class _Simulation:
             member = self._refit[racing[0]] * promotion.epochs + RUN_OVERHEAD
             seconds += self._dealt([member] * ensemble.members) + member * ensemble.student_cost()
         return seconds + self._dealt([self._refit[k] * promotion.epochs + RUN_OVERHEAD for k in verdict])
+
+    def _affordable(self, rung: list[float], promotion: PromotionSpec, spent: float, searched: float) -> list[float]:
+        """The nets of the local search, beside the first of the `rung`: by what share of `max_cost` it may take."""
+        best = rung[: promotion.top_k]
+        if promotion.max_cost is None or self._spec.deterministic:
+            return best * LIKELY_BESIDE
+        left = max(0.0, LOCAL_SHARE * (promotion.max_cost * searched - spent)) / len(best)
+        return [seconds for seconds in best for _ in range(min(LIKELY_BESIDE, int(left / seconds)))]
 
     def _too_dear(self, promotion: PromotionSpec, spent: float, searched: float) -> bool:
         bounded = promotion.max_cost is not None and not self._spec.deterministic
