@@ -152,7 +152,7 @@ def test_both_scripts_take_the_same_steps(
         schedule.step()
     moved = max(np.abs(now - then).max() for now, then in zip(weights_of(theirs), before, strict=True))
     apart = max(np.abs(k - t).max() for k, t in zip(in_keras_layout(mine), weights_of(theirs), strict=True))
-    assert apart < 1e-4 * moved
+    assert apart < (2e-4 if batch_norm else 1e-4) * moved  # a batch's variance is rounded otherwise
 
 
 def in_keras_layout(net: Any) -> list[np.ndarray[Any, Any]]:
