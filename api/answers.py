@@ -187,8 +187,8 @@ class TrialWithCurves(TrialAnswer):
 
 class BestConfiguration(BaseModel):
     """Ready to use. Of promotion, the hyperparameters are those trained on the full data, with `weight_decay` and `batch_size`
-    fitted to its size, and with what the local search has changed: activation, normalisation, loss, depth, dropout, and how
-    images are moved (unless the space fixes them)."""
+    fitted to its size, and with what the local search has changed: activation, normalisation, loss, depth, width,
+    dropout, and how images are moved (unless the space fixes them)."""
 
     rank: int
     number: int | None = Field(

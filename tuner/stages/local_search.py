@@ -5,7 +5,7 @@ then all that has helped.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from tuner.specs.fitting import fit
@@ -45,7 +45,7 @@ def search_locally(
     best, others = ranked[: promotion.top_k], ranked[promotion.top_k :]
     raced, begun = bool(job.runs("promotion")), {run.contender for run in job.runs("local_search")}
     left = allowance(job, promotion, besides=("local_search",)).part(*SHARES["local_search"])
-    singles = _one_by_one(job, best, left)
+    singles = _one_by_one(job, best, begun, left)
     found = _train(job, [near for near in singles if near.name in begun or not raced], meter, later)
     together = _all_that_helped(job, found)
     found |= _train(job, [near for near in together if near.name in begun or not raced], meter, later)
@@ -57,10 +57,10 @@ def search_locally(
     return sorted(going_on.values(), key=lambda candidate: -candidate.value) + others
 
 
-def _one_by_one(job: RunningJob, best: list[Candidate], left: Allowance) -> list[Neighbour]:
-    """Beside each that the rung has judged, where it has as many images: as many as fit into an equal part of what is `left`, the
-    last one of all that helped with them. One change for all, then the next; nothing is there twice, nothing that is among the
-    best itself, and nothing that is too large."""
+def _one_by_one(job: RunningJob, best: list[Candidate], begun: Container[str], left: Allowance) -> list[Neighbour]:
+    """Beside each that the rung has judged, where it has as many images: those that have `begun`, whatever is left by now, and as
+    many more as fit into an equal part of what is `left`, the last one of all that helped with them. One change for all, then the
+    next; nothing is there twice, nothing that is among the best itself, and nothing that is too large."""
     climbed = [candidate for candidate in best if candidate.climbed and rung_slice(job) is not None]
     known, found = {candidate.hyperparameters for candidate in best}, []
     for candidate in climbed:
@@ -68,16 +68,18 @@ def _one_by_one(job: RunningJob, best: list[Candidate], left: Allowance) -> list
         possible = {number: p for number, p in points.items() if p not in known and job.violation(p) <= 0}
         new = [Neighbour(candidate, (number,), point) for number, point in possible.items()]
         known |= {near.hyperparameters for near in new}
-        found += _as_many_as_fit(job, new, left.part(1 / len(climbed), 1 / len(climbed)))
+        found += _as_many_as_fit(job, new, begun, left.part(1 / len(climbed), 1 / len(climbed)))
     return sorted(found, key=lambda near: CHANGES.index(near.changes[0]))
 
 
-def _as_many_as_fit(job: RunningJob, neighbours: list[Neighbour], left: Allowance) -> list[Neighbour]:
-    """Of one candidate's, the first first, with time for one more, of all that helped."""
+def _as_many_as_fit(
+    job: RunningJob, neighbours: list[Neighbour], begun: Container[str], left: Allowance
+) -> list[Neighbour]:
+    """Of one candidate's, the first first, with time for one more, of all that helped; who has begun is among them."""
     chosen: list[Neighbour] = []
     for near in neighbours:
         seconds = [_seconds(job, one) for one in (*chosen, near)]
-        if not left.lacks([*seconds, max(seconds)]):
+        if near.name in begun or not left.lacks([*seconds, max(seconds)]):
             chosen.append(near)
     return chosen
 
