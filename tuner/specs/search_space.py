@@ -252,6 +252,26 @@ class SearchSpace(Spec):
                 raise _refused(name, f"{name} applies only where {parent} is {value!r}, but it is {point[parent]!r}")
         return Hyperparameters(**point)
 
+    def near(self, point: Hyperparameters, told: Mapping[str, Value]) -> Hyperparameters | None:
+        """`point` with the `told` values, each as near as its range has it; what the user has fixed stays. None where this space
+        has no such point."""
+        wanted = {**point.model_dump(), **told}
+        given: dict[str, Value] = {}
+        for name, value in wanted.items():
+            parent, needed = CONDITIONS.get(name, (None, None))
+            if value is not None and self.varies(name) and (parent is None or wanted[parent] == needed):
+                dimension = self._flat(name, wanted)[1]
+                ranged = isinstance(dimension, IntRange | FloatRange)
+                given[name] = min(max(value, dimension.low), dimension.high) if ranged else value  # type: ignore[union-attr]
+        try:
+            return self.complete(given)
+        except InvalidInput:
+            return None
+
+    def values(self, name: str) -> tuple[Value, ...]:
+        """The choices of a hyperparameter, the ends of its range, or what the user has fixed."""
+        return _extremes(getattr(self, name))
+
     def default(self) -> Hyperparameters:
         """The default configuration, with weight decay at the lower end; it may lie outside this space."""
         return Hyperparameters(weight_decay=min(_extremes(self.weight_decay)))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tuner.specs.hyperparameters import MOVING, Hyperparameters
-from tuner.specs.neighbours import CHANGES, changed
+from tuner.specs.neighbours import CHANGES, usual
 from tuner.specs.search_space import MAX_GRID, SearchSpace
 from tuner.specs.spec import Spec
 from tuner.specs.webhook import Webhook
@@ -302,11 +302,11 @@ class StudySpec(CommonSpec):
         return self.search_space.params(self.default())
 
     def usual_params(self) -> dict[str, Any] | None:
-        """Likewise, the default configuration with what mostly helps: batch normalisation, moved images, 256 units. Samplers that
-        learn from any trial learn it early; None for others, and where the space has no such point."""
+        """Likewise, the default configuration with what mostly helps. Samplers that learn from any trial learn it early; None for
+        others, and where the space has no such point."""
         if self.sampler.kind not in LEARNING:
             return None
-        point = changed(self.default(), self.search_space, (5, 6, 8))
+        point = usual(self.search_space)
         return None if point is None else self.search_space.params(point)
 
     def directions(self) -> list[Direction]:

@@ -97,7 +97,9 @@ def _all_that_helped(job: RunningJob, found: dict[Neighbour, Candidate]) -> list
     for near, trained in sorted(found.items(), key=lambda pair: -pair[1].value):
         numbers, [number] = helped.setdefault(near.beside, []), near.changes
         point = near.beside.hyperparameters
-        if trained.value > near.beside.value and not any(alternatives(point, number, other) for other in numbers):
+        if trained.value > near.beside.value and not any(
+            alternatives(point, job.spec.search_space, number, other) for other in numbers
+        ):
             numbers.append(number)
     several = {candidate: tuple(sorted(numbers)) for candidate, numbers in helped.items() if len(numbers) > 1}
     points = {
