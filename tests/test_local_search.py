@@ -8,7 +8,7 @@ import pytest
 
 from tests.house import House, open_house
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGES, alternatives, changed, changes
+from tuner.specs.neighbours import CHANGES, alternatives, changed, changes, usual
 from tuner.specs.search_space import SearchSpace
 from tuner.stages.job import RunningJob
 from tuner.stages.local_search import search_locally
@@ -35,15 +35,17 @@ def apart(other: Hyperparameters | None, point: Hyperparameters) -> dict[str, ob
 
 
 MOVES = {"shift_pixels": 1, "rotate_degrees": 10, "zoom": 0.1}
-RELU = {"activation": "relu", "batch_norm": True, "loss": "cross_entropy"}
+NORMALISED = {"batch_norm": True, "loss": "cross_entropy"}
+RELU = {"activation": "relu", **NORMALISED}
 
 
 def test_a_neighbour_differs_by_one_change() -> None:
-    """Or by some that go together: relu, batch normalisation and cross-entropy; the latter two; moved images. A wide net stays
-    as wide as it is."""
+    """Or by some that go together: a high rate, batch normalisation and cross-entropy; relu and the latter two; these two; moved
+    images. A wide net stays as wide as it is."""
     assert differences(SearchSpace(), FOUND) == {
+        10: {"learning_rate": 0.01, **NORMALISED},
         7: RELU,
-        6: {"batch_norm": True, "loss": "cross_entropy"},
+        6: NORMALISED,
         5: MOVES,
         8: {"width": 256},
         3: {"dropout": 0.1},
@@ -55,11 +57,43 @@ def test_a_neighbour_differs_by_one_change() -> None:
 
 
 def test_changes_are_made_together() -> None:
-    """All that are named, on the point as it was; but not two that are about the same hyperparameter."""
-    pairs = itertools.combinations(sorted(CHANGES), 2)
-    assert [pair for pair in pairs if alternatives(FOUND, *pair)] == [(1, 5), (2, 9), (6, 7)]
-    together = changed(FOUND, SearchSpace(), (3, 5, 7))
-    assert apart(together, FOUND) == {**MOVES, **RELU, "dropout": 0.1}
+    """All that are named, on the point as it was; but not two that want a hyperparameter otherwise."""
+    pairs = list(itertools.combinations(sorted(CHANGES), 2))
+    assert [pair for pair in pairs if alternatives(FOUND, SearchSpace(), *pair)] == [(2, 9)]
+    together = changed(FOUND, SearchSpace(), (3, 5, 7, 10))
+    assert apart(together, FOUND) == {**MOVES, **RELU, "dropout": 0.1, "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({}, {"optimizer": "adam", "learning_rate": 0.01, "momentum": None, **NORMALISED}),
+        ({"optimizer": "momentum"}, {"learning_rate": 0.1, **NORMALISED}),
+        ({"optimizer": {"choices": ["sgd", "momentum"]}}, {"learning_rate": 0.1, **NORMALISED}),
+        (
+            {"learning_rate": {"low": 1e-4, "high": 5e-3}},
+            {"optimizer": "adam", "learning_rate": 5e-3, "momentum": None, **NORMALISED},
+        ),
+        ({"learning_rate": 2e-3}, {"optimizer": "adam", "momentum": None, **NORMALISED}),
+        ({"batch_norm": False}, None),
+    ],
+)
+def test_a_high_rate_is_its_optimizer_s(space: dict[str, object], expected: dict[str, object] | None) -> None:
+    """Of the first one that the space has, as near as its range comes; and only where nets are normalised, which bear it."""
+    found = FOUND.model_copy(update={"optimizer": "momentum", "momentum": 0.9, "learning_rate": 2e-3})
+    assert differences(SearchSpace.model_validate(space), found).get(10) == expected
+
+
+def test_the_default_with_what_mostly_helps_is_as_near_as_the_space_has_it() -> None:
+    """With small batches, and the rate of its own where nets are not normalised."""
+    point = usual(SearchSpace.model_validate({"width": {"low": 16, "high": 64}, "zoom": 0, "optimizer": "sgd"}))
+    assert apart(point, Hyperparameters(weight_decay=1e-6)) == {
+        "width": 64, "shift_pixels": 1, "rotate_degrees": 10, "optimizer": "sgd", "learning_rate": 0.5, "batch_size": 64,
+        "batch_norm": True,
+    }  # fmt: skip
+    point = usual(SearchSpace.model_validate({"batch_norm": False, "batch_size": 128}))
+    assert apart(point, Hyperparameters(weight_decay=1e-6)) == {"width": 256, **MOVES}
+    assert usual(SearchSpace.model_validate({"width": {"choices": [16, 64]}})) is None
 
 
 def test_the_runs_of_an_earlier_version_are_still_what_they_were() -> None:
@@ -69,11 +103,12 @@ def test_the_runs_of_an_earlier_version_are_still_what_they_were() -> None:
     assert {change: found[change] for change in (2, 3)} == {2: {"depth": 2}, 3: {"dropout": 0.1}}
     assert found[5] == {"shift_pixels": 1}
     assert found[7] == {"activation": "relu", "loss": "cross_entropy"}
+    assert 10 not in found
 
 
 def test_a_neighbour_is_a_point_of_the_space() -> None:
     """What the user has fixed stays, and no range is left; a net of one layer has no shallower one."""
-    best = FOUND.model_copy(update={**MOVES, **RELU, "width": 300})
+    best = FOUND.model_copy(update={**MOVES, **RELU, "width": 300, "learning_rate": 0.01})
     at_the_edge = best.model_copy(update={"depth": 1, "dropout": 0.0})
     assert differences(SearchSpace(), at_the_edge) == {9: {"depth": 2}}
     fixed = {
@@ -114,21 +149,23 @@ def searched(job: RunningJob, candidates: list[Candidate]) -> list[Candidate]:
 
 
 def test_who_is_better_with_a_change_goes_on_with_it(house: House) -> None:
-    """Of two that are to race one is beaten by the nets beside it, is then tried with both changes, and goes on as the best of
-    these three, under its name; the other one is better than any, and stays. Nobody is trained beside the third."""
+    """Of two that are to race one is beaten by the nets beside it, is then tried with all changes, and goes on as the best of
+    these five, under its name; the other one is better than any, and stays. Nobody is trained beside the third, nor is what both
+    would become trained twice."""
     job = house.post("both")
     third = ranked(0.0, 1.0, 0.0)[2]
     first, second, last = searched(job, ranked(0.0, 1.0, 0.0))
     trained = {run.contender: run for run in house.trained(job, "local_search")}
-    assert set(trained) == {"trial-0.7", "trial-1.7", "trial-0.3", "trial-1.3", "trial-0.3+7"}
+    assert set(trained) == {*(f"trial-{k}.{n}" for k in (0, 1) for n in (10, 7, 3)), "trial-0.8", "trial-0.3+7+8+10"}
     assert (first.name, first.value, first.hyperparameters.dropout) == ("trial-1", 1.0, 0.2)
     beside = [run for name, run in trained.items() if name.startswith("trial-0")]
     best = max(beside, key=lambda run: run.validation_accuracy or 0.0)
     assert (second.name, second.value) == ("trial-0", best.validation_accuracy)
     assert second.hyperparameters.dropout == best.hyperparameters.dropout
     assert second.hyperparameters.batch_norm == best.hyperparameters.batch_norm
-    both = trained["trial-0.3+7"].hyperparameters
-    assert (both.dropout, both.batch_norm) == (0.1, True)
+    assert second.hyperparameters.width == best.hyperparameters.width
+    together = trained["trial-0.3+7+8+10"].hyperparameters
+    assert (together.dropout, together.batch_norm, together.width, together.learning_rate) == (0.1, True, 48, 0.01)
     assert last == third
 
 
@@ -172,12 +209,12 @@ def test_a_time_limit_and_a_cost_take_as_many_as_fit(house: House) -> None:
     budget = job.spec.budget.model_copy(update={"timeout_seconds": 40})
     job.spec = limited = job.spec.model_copy(update={"budget": budget})
     searched(job, ranked(0.0, 0.0))
-    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.7", "trial-1.7"]
+    assert [run.contender for run in house.trained(job, "local_search")] == ["trial-0.10", "trial-1.10"]
     dear = house.post("dear")
     dear.spec = limited
     slow, quick = ranked(0.0, 0.0)
     searched(dear, [replace(slow, seconds=100.0), quick])
-    assert [run.contender for run in house.trained(dear, "local_search")] == ["trial-1.7"]
+    assert [run.contender for run in house.trained(dear, "local_search")] == ["trial-1.10"]
     costly = house.post("costly", max_cost=0.001)
     assert searched(costly, ranked(0.5, 0.4)) == ranked(0.5, 0.4)
     below = house.post("below")

@@ -100,6 +100,27 @@ def test_normalised_nets_take_larger_batches(share: float, batch_size: int) -> N
     assert fitted.batch_size == batch_size
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "space", "rate"),
+    [
+        ({"optimizer": "adam"}, {}, 0.02),
+        ({"optimizer": "rmsprop", "rmsprop_alpha": 0.9}, {}, 0.02),
+        ({"optimizer": "sgd"}, {}, 0.04),
+        ({"optimizer": "momentum", "momentum": 0.9}, {}, 0.04),
+        ({"optimizer": "sgd"}, {"learning_rate": 0.01}, 0.01),
+        ({"optimizer": "sgd"}, {"batch_size": 32}, 0.01),
+    ],
+)
+def test_normalised_nets_take_a_higher_rate_with_larger_batches(
+    optimizer: dict[str, Any], space: dict[str, Any], rate: float
+) -> None:
+    """Four times the batch: twice the rate where the optimizer divides gradients by their size, four times where not; what the
+    user fixed stays, and so does a rate beside a fixed batch. No rate is beyond what a net can have."""
+    point = Hyperparameters(batch_norm=True, batch_size=32, learning_rate=0.01, **optimizer)
+    assert fit(point, SearchSpace.model_validate(space), 0.1).learning_rate == pytest.approx(rate)
+    assert fit(point.model_copy(update={"learning_rate": 80.0}), SearchSpace(), 0.1).learning_rate == 100
+
+
 def test_a_promoted_net_that_explodes_is_replaced(service: Service) -> None:
     """Where promoted configurations diverge on the full data, the next best are trained, until top_k have ended."""
     space = {"depth": 2, "width": 32, "activation": "maxout", "loss": "cross_entropy", "optimizer": "sgd", "dropout": 0.0,

@@ -15,7 +15,7 @@ from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.promotion import promote
-from tuner.stages.rung import Candidate, Extent, climb
+from tuner.stages.rung import Candidate, Extent, climb, dear_last
 from tuner.stages.verdict import judge
 from tuner.store import model_registry
 from tuner.store.database import reading
@@ -157,6 +157,16 @@ def test_where_the_subset_ranks_wrongly_more_climb(house: House) -> None:
     assert not right.tau.widened
     limited = climb(job, candidates, Extent(6, 6), Meter(job, 0), Ahead(0, 0))
     assert (limited.tau.verdict, limited.tau.widened) == ("subset too small", False)
+
+
+def test_a_dear_net_gives_way(house: House) -> None:
+    """One that has over three times the parameters of one that is no worse comes after those that have not."""
+    job = house.post("dear")
+    widths = {"best": 300, "good": 200, "small": 20, "wide": 100, "as wide": 59, "worst": 10}
+    points = [Hyperparameters(depth=1, width=width) for width in widths.values()]
+    ranked = [Candidate(name, p, 0.9 - k / 100, 1.0) for k, (name, p) in enumerate(zip(widths, points, strict=True))]
+    found = [candidate.name for candidate in dear_last(job, ranked)]
+    assert found == ["best", "good", "small", "as wide", "worst", "wide"]
 
 
 def test_a_time_limit_takes_as_many_as_fit() -> None:

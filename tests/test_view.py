@@ -112,7 +112,7 @@ USUAL = {"width": 256, "batch_norm": True, "shift_pixels": 1, "rotate_degrees": 
 @pytest.mark.parametrize(
     ("changes", "number", "expected"),
     [
-        ({}, 1, {"depth": 2, "activation": "relu", "learning_rate": 1e-3, **USUAL}),
+        ({}, 1, {"depth": 2, "activation": "relu", "learning_rate": 1e-2, "batch_size": 64, **USUAL}),
         ({"sampler": {"kind": "gp"}}, 1, USUAL),
         ({"search_space": {"depth": 3}}, 0, {"depth": 3, **USUAL}),
         ({"search_space": {"batch_norm": False, "zoom": 0}}, 1, {**USUAL, "batch_norm": False, "zoom": 0}),
@@ -144,7 +144,7 @@ def test_what_mostly_helps_is_not_tried_where_it_does_not_belong() -> None:
     space = {"rotate_degrees": {"choices": [0.0, 10.0, *(0.1 * k for k in range(1, 100))]}}  # hardly ever 10 by chance
     assert usual(View(spec(search_space=space), [], {}))
     assert not usual(View(spec(search_space=space, sampler={"kind": "random"}), [], {}))
-    assert not usual(View(spec(search_space={**space, "width": {"low": 16, "high": 64}}), [], {}))
+    assert not usual(View(spec(search_space={**space, "width": {"choices": [16, 64]}}), [], {}))
     assert not usual(View(spec(search_space=space), [], {}, lambda point: float(point.batch_norm)))
     two = run(View(spec(search_space=space, sampler={"kind": "random"}), [], {}), 2)
     assert not usual(View(spec(search_space=space), two.trials(), {}))

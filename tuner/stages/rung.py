@@ -22,6 +22,10 @@ from tuner.store.runs import Run, RunState
 GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
 
+DEAR = 3
+"""A net gives way that has over so many times the parameters of one that the rung found no worse: on all images, too, none was
+better, for several times the seconds (docs/decisions.md)."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -60,7 +64,7 @@ def rung_slice(job: RunningJob) -> DataSlice | None:
 
 
 def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: Meter, later: Ahead) -> Climb:
-    """The first candidates, ranked anew, then the others; those that explode on the way are left out.
+    """The first candidates, ranked anew, the DEAR behind, then the others; those that explode on the way are left out.
 
     Where the search's values rank them so much worse than GATE that chance does not explain it, more of them climb.
     """
@@ -76,8 +80,15 @@ def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: M
     judged = [climbed for c in candidates if (climbed := ended.get(c.name)) is not None]
     # A candidate whose run the time limit cut off keeps its place behind those that were judged.
     unjudged = [candidate for candidate in candidates if candidate.name not in ended]
-    ranked = sorted(judged, key=lambda candidate: -candidate.value) + unjudged
+    ranked = dear_last(job, sorted(judged, key=lambda candidate: -candidate.value)) + unjudged
     return Climb(ranked, _tau(seen, _both(candidates[: extent.size], ended), widened))
+
+
+def dear_last(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
+    """Those that are DEAR come after the others. By parameters, since seconds are other ones on each machine."""
+    sizes = [job.parameters(candidate.hyperparameters) for candidate in ranked]
+    dear = {c.name for k, c in enumerate(ranked) if sizes[k] > DEAR * min(sizes[: k + 1])}
+    return sorted(ranked, key=lambda candidate: candidate.name in dear)
 
 
 def _train(
