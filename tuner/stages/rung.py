@@ -16,6 +16,7 @@ from tuner.specs.verdict import Tau
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain
+from tuner.statistics.race import MARGIN
 from tuner.statistics.rank_correlation import RankCorrelation, kendall
 from tuner.store.runs import Run, RunState
 
@@ -23,8 +24,8 @@ GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
 
 DEAR = 3
-"""A net gives way that has over so many times the parameters of one that the rung found no worse: on all images, too, none was
-better, for several times the seconds (docs/decisions.md)."""
+"""A net gives way that has over so many times the parameters of one that the rung found no worse by more than the race's MARGIN:
+on all images, too, none was better, for several times the seconds (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,13 @@ def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: M
 
 def dear_last(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
     """Those that are DEAR come after the others. By parameters, since seconds are other ones on each machine."""
-    sizes = [job.parameters(candidate.hyperparameters) for candidate in ranked]
-    dear = {c.name for k, c in enumerate(ranked) if sizes[k] > DEAR * min(sizes[: k + 1])}
-    return sorted(ranked, key=lambda candidate: candidate.name in dear)
+    sizes = {candidate.name: job.parameters(candidate.hyperparameters) for candidate in ranked}
+
+    def dear(candidate: Candidate) -> bool:
+        no_worse = (other for other in ranked if other.value >= candidate.value - MARGIN)
+        return any(DEAR * sizes[other.name] < sizes[candidate.name] for other in no_worse)
+
+    return sorted(ranked, key=dear)
 
 
 def _train(
