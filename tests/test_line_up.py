@@ -102,9 +102,11 @@ def test_where_time_is_for_a_race_alone_it_is_one_that_ends(job: RunningJob) -> 
 
 def test_who_has_begun_stays_and_nobody_joins_a_race_that_is_over(house: House) -> None:
     """After a restart there is less time than there was: the dear one's net goes on, and once fresh nets are trained no other
-    contender gets a turn, however much time is left. One that has exploded is replaced, and stays among them."""
+    contender gets a turn, however much time is left. One that has exploded is replaced, and stays among them. Without a limit
+    those come first, too, whom an earlier version had ranked otherwise."""
     job = house.post("restarted", ensemble=STUDENT)
     begin(house, job, "promotion", "cheap")
+    assert lined_up(job, None, 0.95, 0.945) == ["cheap", "dear"]
     assert lined_up(job, 60, 0.95, 0.945) == ["cheap"]
     assert lined_up(job, 3600, 0.95, 0.945) == ["cheap", "dear"]
     begin(house, job, "verdict", "cheap")

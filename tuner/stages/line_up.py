@@ -30,12 +30,12 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
     from the best; else less comes afterwards. After a restart those are first whose nets have begun, and nobody joins a race that
     is over.
     """
-    if job.spec.budget.timeout_seconds is None:
-        return LineUp(ranked, promotion.top_k)
     raced = job.runs("promotion")
     [first_seed] = stage_seeds(job.spec.seed, "promotion")
     begun = {run.contender: run.state for run in raced if run.seed == first_seed}
     ranked = _begun_first(ranked, begun)
+    if job.spec.budget.timeout_seconds is None:
+        return LineUp(ranked, promotion.top_k)
     sound = [candidate for candidate in ranked if begun.get(candidate.name) != RunState.DIVERGED]
     fewest = sum(candidate.name in begun for candidate in sound)
     if len(raced) > len(begun) or job.runs("verdict") or job.runs("ensemble"):

@@ -16,7 +16,7 @@ from tuner.stages.allowance import SHARES, Allowance, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
-from tuner.stages.rung import Candidate, rung_slice
+from tuner.stages.rung import Candidate, dear_last, rung_slice
 from tuner.store.runs import RunState
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ def search_locally(
     job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], meter: Meter, later: Ahead
 ) -> list[Candidate]:
     """The `ranked`, of whom the best, who are to race, go on as the best of the nets that were trained beside theirs, or as they
-    were where none was better; these are ranked anew among themselves. As many nets are trained as the job can afford, and none
-    that the race, where it has begun, did not wait for."""
+    were where none was better; they are ranked anew, and again the dear ones give way. As many nets are trained as the job can
+    afford, and none that the race, where it has begun, did not wait for."""
     best, others = ranked[: promotion.top_k], ranked[promotion.top_k :]
     raced, begun = bool(job.runs("promotion")), {run.contender for run in job.runs("local_search")}
     left = allowance(job, promotion, besides=("local_search",)).part(*SHARES["local_search"])
@@ -54,7 +54,7 @@ def search_locally(
         if trained.value > going_on[trained.name].value:
             going_on[trained.name] = trained
             logger.info("%s of %s goes on as %s", trained.name, job.name, near.name)
-    return sorted(going_on.values(), key=lambda candidate: -candidate.value) + others
+    return dear_last(job, sorted(going_on.values(), key=lambda candidate: -candidate.value) + others)
 
 
 def _one_by_one(job: RunningJob, best: list[Candidate], begun: Container[str], left: Allowance) -> list[Neighbour]:
