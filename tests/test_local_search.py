@@ -171,7 +171,7 @@ def test_who_is_better_with_a_change_goes_on_with_it(house: House) -> None:
 
 def test_a_dear_net_gives_way_to_what_has_become_better(house: House) -> None:
     """By the values that the local search leaves, and to whoever stands behind those that were to race."""
-    job = house.post("dear")
+    job = house.post("giving-way")
     small, wide, other = ranked(0.9, 0.9005, 0.8, climbed=False)
     wide = replace(wide, hyperparameters=wide.hyperparameters.model_copy(update={"width": 64}))
     assert searched(job, [wide, small, other]) == [small, other, wide]
