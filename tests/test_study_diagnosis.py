@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tuner.specs.diagnosis import Blame
 from tuner.specs.epoch import EpochRecord
 from tuner.specs.finding import Evidence, Finding, FindingName
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.search_space import SearchSpace
+from tuner.specs.search_space import Choice, SearchSpace
 from tuner.specs.study import StudySpec
 from tuner.statistics.diagnosis import TrainingRun
 from tuner.statistics.study_diagnosis import JudgedTrial, Share, diagnose_study, newcombe
@@ -94,6 +95,23 @@ def test_what_goes_with_a_finding_is_blamed_and_nothing_else() -> None:
     assert sum(found.findings.values()) == 60
     assert found.training.of == 60
     assert found.validation.of == found.training.good == found.findings["healthy"]
+
+
+def test_a_choice_of_yes_and_no_is_blamed() -> None:
+    """Nets without batch normalisation are underfit: the value blamed is a boolean, in JSON, too, and the next space has none."""
+    trials = trials_of(
+        SearchSpace(),
+        60,
+        1,
+        lambda h, _: "healthy" if h.batch_norm else "underfit",
+        lambda h: 0.9 if h.batch_norm else 0.1,
+    )
+    found = diagnose_study(trials, SearchSpace())
+    [blame] = [blame for blame in found.blame if blame.hyperparameter == "batch_norm"]
+    assert (blame.finding, blame.value, blame.share_with) == ("underfit", False, 1)
+    assert blame.value is False
+    assert Blame.model_validate_json(blame.model_dump_json()).value is False
+    assert found.next_search_space.batch_norm == Choice[bool](choices=(True,))
 
 
 def test_halves_of_ranges_are_blamed() -> None:

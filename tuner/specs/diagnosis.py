@@ -22,7 +22,7 @@ class Blame(Spec):
 
     finding: FindingName
     hyperparameter: str
-    value: str | int | float | None = Field(description="of a choice; null for half a range")
+    value: bool | str | int | float | None = Field(description="of a choice; null for half a range")
     low: float | None = Field(
         description="of half a range; of a learning rate that is `auto`, null: of each optimizer's"
     )

@@ -23,7 +23,7 @@ from scipy.special import ndtri
 from tuner.specs.diagnosis import Blame, Edge, Question, StudyDiagnosis
 from tuner.specs.finding import FINDINGS, Finding, FindingName
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.search_space import Choice, Dimension, FloatRange, IntRange, SearchSpace
+from tuner.specs.search_space import Choice, Dimension, FloatRange, IntRange, SearchSpace, Value
 from tuner.statistics.diagnosis import TrainingRun
 
 ERROR = 0.05
@@ -70,7 +70,7 @@ class Side:
     """A value of a choice, or half of a range."""
 
     name: str
-    value: str | int | float | None
+    value: Value | None
     low: float | None
     high: float | None
     words: str
@@ -234,7 +234,7 @@ def alternatives(space: SearchSpace) -> Iterator[tuple[Side, Side | None]]:
             yield _halves(name, dimension)
 
 
-def _value_side(name: str, value: str | int | float) -> Side:
+def _value_side(name: str, value: Value) -> Side:
     return Side(name, value, None, None, f"{name} = {value}", lambda point: getattr(point, name) == value)
 
 
