@@ -90,7 +90,8 @@ def dear_last(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
     sizes = {candidate.name: job.parameters(candidate.hyperparameters) for candidate in ranked}
 
     def dear(candidate: Candidate) -> bool:
-        no_worse = (other for other in ranked if other.value >= candidate.value - MARGIN)
+        alike = (other for other in ranked if other.climbed == candidate.climbed)  # values of the same images
+        no_worse = (other for other in alike if other.value >= candidate.value - MARGIN)
         return any(DEAR * sizes[other.name] < sizes[candidate.name] for other in no_worse)
 
     return sorted(ranked, key=dear)
