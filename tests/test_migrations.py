@@ -7,6 +7,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, text
 
 from tuner.errors import Conflict
+from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.neighbours import CHANGES
+from tuner.stages.local_search import Neighbour
+from tuner.stages.rung import Candidate
 from tuner.store import tables
 from tuner.store.database import VERSION_TABLE, alembic_config, migrate, open_database, reading, writing
 
@@ -69,6 +73,22 @@ def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> No
         assert connection.execute(text("SELECT id, study_id, forced FROM tuner_test_ledger")).all() == [(4, 7, False)]
         assert connection.execute(text("SELECT outcome FROM tuner_attempts")).all() == [("runner_lost",)]
     engine.dispose()
+
+
+def test_every_name_of_a_contender_has_room(engine: Engine) -> None:
+    """The longest that a search of a million trials gives, which SQLite would take and PostgreSQL refuse."""
+    beside = Candidate("trial-999999", Hyperparameters(), 0.9, 1.0, climbed=True)
+    name = Neighbour(beside, CHANGES, Hyperparameters()).name
+    with writing(engine) as connection:
+        study, job = ROWS["0001"][:2]
+        connection.execute(text(study))
+        connection.execute(text(job))
+        row = {"study_id": 7, "job_id": 3, "hyperparameters": {}, "parameters": 10}
+        run = {"stage": "local_search", "contender": name, "seed": 1, "state": "complete"}
+        connection.execute(tables.runs.insert().values(**row, **run))
+        model = {"id": "m", "kind": "single", "contender": f"member-{name}", "metrics": {}, "sha256": "x"}
+        connection.execute(tables.models.insert().values(**row, **model, promoted=True, created_at="2026"))
+        assert connection.execute(select(tables.runs.c.contender)).scalar_one() == name
 
 
 def test_a_later_database_is_refused(engine: Engine) -> None:
