@@ -188,7 +188,7 @@ class TrialWithCurves(TrialAnswer):
 class BestConfiguration(BaseModel):
     """Ready to use. Of promotion, the hyperparameters are those trained on the full data, with `weight_decay`, `batch_size` and,
     with `batch_norm`, `learning_rate` fitted to its size, and with what the local search has changed: optimizer, learning rate,
-    activation, normalisation, loss, depth, width, dropout, and how images are moved (unless the space fixes them)."""
+    activation, normalisation, loss, width, dropout, and how images are moved (unless the space fixes them)."""
 
     rank: int
     number: int | None = Field(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.house import House, open_house
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGES, alternatives, changed, changes, usual
+from tuner.specs.neighbours import CHANGES, FORMER, alternatives, changed, changes, usual
 from tuner.specs.search_space import SearchSpace
 from tuner.stages.job import RunningJob
 from tuner.stages.local_search import search_locally
@@ -16,7 +16,7 @@ from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate
 from tuner.store.database import writing
-from tuner.store.runs import RunState, start_run
+from tuner.store.runs import RunState, end_run, start_run
 
 FOUND = Hyperparameters(
     depth=3, width=48, activation="tanh", loss="mse", dropout=0.2, learning_rate=4e-3, weight_decay=1e-4
@@ -49,16 +49,16 @@ def test_a_neighbour_differs_by_one_change() -> None:
         5: MOVES,
         8: {"width": 256},
         3: {"dropout": 0.1},
+        1: {"shift_pixels": 1},
         9: {"depth": 4},
         2: {"depth": 2},
-        1: {"shift_pixels": 1},
     }
-    assert list(differences(SearchSpace(), FOUND)) == list(CHANGES)
+    assert list(differences(SearchSpace(), FOUND)) == [*CHANGES, *FORMER]
 
 
 def test_changes_are_made_together() -> None:
     """All that are named, on the point as it was; but not two that want a hyperparameter otherwise."""
-    pairs = list(itertools.combinations(sorted(CHANGES), 2))
+    pairs = list(itertools.combinations(sorted([*CHANGES, *FORMER]), 2))
     assert [pair for pair in pairs if alternatives(FOUND, SearchSpace(), *pair)] == [(2, 9)]
     together = changed(FOUND, SearchSpace(), (3, 5, 7, 10))
     assert apart(together, FOUND) == {**MOVES, **RELU, "dropout": 0.1, "learning_rate": 0.01}
@@ -197,6 +197,30 @@ def test_a_restart_within_the_race_changes_nobody(house: House) -> None:
         start_run(connection, job.lease, "promotion", found[0].name, seed, found[0].hyperparameters, 1)
     job.spec = job.spec.model_copy(update={"budget": job.spec.budget.model_copy(update={"timeout_seconds": 1e-3})})
     assert searched(job, ranked(0.0, 0.0)) == found
+
+
+def test_what_is_no_longer_tried_is_still_known(house: House) -> None:
+    """A net with a layer more, of an earlier version's local search, is what its trial goes on as; nobody else gets one."""
+    job = house.post("former")
+    fixed = {
+        "activation": "relu",
+        "dropout": 0.2,
+        "batch_norm": False,
+        "shift_pixels": 0,
+        "rotate_degrees": 0,
+        "zoom": 0,
+    }
+    space = {**fixed, "depth": {"low": 1, "high": 2}, "width": {"low": 16, "high": 48}}
+    job.spec = job.spec.model_copy(update={"search_space": SearchSpace.model_validate(space)})
+    candidates = ranked(0.0, 0.0)
+    deeper = changes(candidates[0].hyperparameters, job.spec.search_space)[9]
+    [seed] = stage_seeds(job.spec.seed, "rung")
+    with writing(house.engine) as connection:
+        run_id = start_run(connection, job.lease, "local_search", "trial-0.9", seed, deeper, 1)
+        end_run(connection, run_id, RunState.COMPLETE, validation_accuracy=1.0, best_epoch=1, seconds=1.0)
+    first = searched(job, candidates)[0]
+    assert (first.name, first.value, first.hyperparameters) == ("trial-0", 1.0, deeper)
+    assert {run.contender for run in house.trained(job, "local_search")} == {"trial-0.9", "trial-0.8"}
 
 
 def test_who_races_stays_as_it_is(house: House) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGES, alternatives, changed, changes
+from tuner.specs.neighbours import CHANGES, FORMER, alternatives, changed, changes
 from tuner.specs.study import GROWTH, PromotionSpec
 from tuner.stages.allowance import SHARES, Allowance, allowance
 from tuner.stages.job import RunningJob
@@ -69,7 +69,7 @@ def _one_by_one(job: RunningJob, best: list[Candidate], begun: Container[str], l
         new = [Neighbour(candidate, (number,), point) for number, point in possible.items()]
         known |= {near.hyperparameters for near in new}
         found += _as_many_as_fit(job, new, begun, left.part(1 / len(climbed), 1 / len(climbed)))
-    return sorted(found, key=lambda near: CHANGES.index(near.changes[0]))
+    return sorted(found, key=lambda near: (CHANGES + FORMER).index(near.changes[0]))
 
 
 def _as_many_as_fit(
@@ -79,7 +79,7 @@ def _as_many_as_fit(
     chosen: list[Neighbour] = []
     for near in neighbours:
         seconds = [_seconds(job, one) for one in (*chosen, near)]
-        if near.name in begun or not left.lacks([*seconds, max(seconds)]):
+        if near.name in begun or (near.changes[0] in CHANGES and not left.lacks([*seconds, max(seconds)])):
             chosen.append(near)
     return chosen
 

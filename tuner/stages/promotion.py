@@ -18,7 +18,7 @@ from tuner.stages.local_search import search_locally
 from tuner.stages.optimism import measure_optimism
 from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.race import Raced, race, race_ahead, verdict_ahead
-from tuner.stages.rung import Candidate, Extent, climb
+from tuner.stages.rung import Candidate, Extent, climb, dear_last
 from tuner.store import trials
 
 
@@ -35,7 +35,7 @@ class Promoted:
 def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     """Raises JobFailed where none of the promoted reaches its end."""
     ranked = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
-    candidates = _candidates(job, ranked)
+    candidates = dear_last(job, _candidates(job, ranked))
     meter = Meter(job, job.read(lambda connection: trials.count_trials(connection, job.study_id)))
     later = race_ahead(job, promotion, min(promotion.top_k, len(candidates)) + 1) + verdict_ahead(job, promotion)
     later += ahead(job, job.ensemble_epochs + job.challenge_epochs)

@@ -3,7 +3,9 @@
 The subset's own ranking is worth having and is not the truth: among its best, a trial's luck counts as much as its merit.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -24,8 +26,8 @@ GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
 
 DEAR = 3
-"""A net gives way that has over so many times the parameters of one that the rung found no worse by more than the race's MARGIN:
-on all images, too, none was better, for several times the seconds (docs/decisions.md)."""
+"""A net gives way that has over so many times the parameters of one that is no worse by more than the race's MARGIN: on more
+images, too, none was better, for several times the seconds (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,16 @@ def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: M
 
 def dear_last(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
     """Those that are DEAR come after the others. By parameters, since seconds are other ones on each machine."""
-    sizes = {candidate.name: job.parameters(candidate.hyperparameters) for candidate in ranked}
-
-    def dear(candidate: Candidate) -> bool:
-        alike = (other for other in ranked if other.climbed == candidate.climbed)  # values of the same images
-        no_worse = (other for other in alike if other.value >= candidate.value - MARGIN)
-        return any(DEAR * sizes[other.name] < sizes[candidate.name] for other in no_worse)
-
-    return sorted(ranked, key=dear)
+    dear: set[str] = set()
+    for climbed in (True, False):  # values of the same images
+        alike = sorted((c for c in ranked if c.climbed == climbed), key=lambda candidate: -candidate.value)
+        sizes = [job.parameters(candidate.hyperparameters) for candidate in alike]
+        losses, least = [-candidate.value for candidate in alike], list(accumulate(sizes, min))
+        for candidate, size in zip(alike, sizes, strict=True):
+            no_worse = bisect_right(losses, MARGIN - candidate.value)
+            if DEAR * least[no_worse - 1] < size:
+                dear.add(candidate.name)
+    return sorted(ranked, key=lambda candidate: candidate.name in dear)
 
 
 def _train(
