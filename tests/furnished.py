@@ -11,12 +11,14 @@ import numpy as np
 import optuna
 
 from tests.conftest import connect, running, wait_until
+from tests.digits import install_digits
 from tests.receiver import SECRET
 from tests.serving import free_port
 from tuner.settings import Settings
 
 NETS: dict[str, Any] = {
     "name": "done",
+    "dataset": "digits",
     "search_space": {
         "depth": 1,
         "width": {"low": 8, "high": 32},
@@ -70,6 +72,7 @@ def furnish(folder: Path, database_url: str | None = None) -> Furnished:
     """A finished study with its trials, models and webhooks, an outside study under way whose runner has gone, a queued one, a
     foreign one, cancelled and deleted ones, jobs with logs, a schedule with a run. No runner works here afterwards."""
     settings = _settings(folder, database_url)
+    install_digits(settings.datasets_dir)
     with connect(settings) as api:
         _post(api, "/v1/studies", {**NETS, "webhook": f"http://127.0.0.1:{free_port()}/"})
         _post(api, "/v1/studies", OUTSIDE)

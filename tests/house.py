@@ -9,9 +9,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from tests.digits import images_and_labels
+from tests.digits import install_digits
 from tuner.data.catalogue import describe
-from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
 from tuner.settings import Settings
 from tuner.specs.job import PromoteWork, read_work
@@ -23,8 +22,6 @@ from tuner.store.database import migrate, open_database, reading, writing
 from tuner.store.jobs import Job
 from tuner.store.ledger import Opening
 from tuner.store.runs import Run, Stage
-
-TEST_IMAGES = 500
 
 
 def claim_job(engine: Engine, executor: LocalExecutor, datasets: Path, models_dir: Path) -> RunningJob:
@@ -119,11 +116,7 @@ class House:
 
 @contextmanager
 def open_house(root: Path) -> Iterator[House]:
-    """With 3,000 digits to train on, 600 to validate, 500 sealed."""
-    images, labels = images_and_labels()
-    arrays = {"train_images": images[:3600], "train_labels": labels[:3600]}
-    tested = {"test_images": images[-TEST_IMAGES:], "test_labels": labels[-TEST_IMAGES:]}
-    install("digits", root / "datasets", {**arrays, **tested})
+    install_digits(root / "datasets")
     settings = Settings(data_dir=root)
     engine, executor = open_database(settings.database_url), LocalExecutor(2)
     migrate(engine)

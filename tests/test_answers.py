@@ -21,7 +21,7 @@ from sqlalchemy import select, update
 
 from api.remembered import Remembered
 from tests.conftest import connect, running, wait_until
-from tests.digits import images_and_labels
+from tests.digits import images_and_labels, install_digits
 from tuner.cli import main
 from tuner.cli.replaying import record_of
 from tuner.client.answers import TrialWithCurves
@@ -40,6 +40,7 @@ from tuner.store.tables import curves
 
 SPEC: dict[str, Any] = {
     "name": "done",
+    "dataset": "digits",
     "search_space": {
         "depth": 1,
         "width": {"low": 8, "high": 32},
@@ -64,6 +65,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def api(settings: Settings) -> Iterator[httpx.Client]:
     """Of a service that has run the study `done` to its end."""
+    install_digits(settings.datasets_dir)
     with connect(settings) as api:
         api.post("/v1/studies", json=SPEC)
         with running(settings):
@@ -99,8 +101,8 @@ def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
         source, first = answer.text, best["items"][0]
         for line in (f"SEED = {first['seed']}", "EPOCHS = 1", f"WIDTH = {first['hyperparameters']['width']}"):
             assert f"\n{line}\n" in source
-        assert first["train_images"] == 58_000
-        assert "return order[0:58000], order[58000:60000]" in source
+        assert first["train_images"] == 3480
+        assert "return order[0:3480], order[3480:3600]" in source
         assert model in source
         second = api.get(f"/v1/studies/done/best?format={framework}&rank=2").text
         assert best["items"][1]["contender"] in second
@@ -108,13 +110,13 @@ def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
     kept = {each["id"]: each["metrics"] for each in api.get("/v1/models?study=done").json()["items"]}
     assert {name for name, row in rows.items() if row["model"]} == {first["contender"], "default"}
     for row in rows.values():
-        assert row["train_images"] == (58_000 if row["model"] else None)
+        assert row["train_images"] == (3480 if row["model"] else None)
         if row["model"]:
             assert kept[row["model"]]["validation_accuracy"] == row["seed_value"]
-            assert kept[row["model"]]["validation_images"] == 2_000
+            assert kept[row["model"]]["validation_images"] == 120
     searched = api.get("/v1/studies/done/best?format=torch&stage=search").text
     assert "\nEPOCHS = 3\n" in searched
-    assert "return order[0:400], order[49800:50000]" in searched
+    assert "return order[0:400], order[2800:3000]" in searched
     assert api.get("/v1/studies/done/best?format=torch&rank=9").status_code == 404
     assert api.get("/v1/studies/done/best?format=onnx").status_code == 422
 
@@ -422,7 +424,7 @@ def test_trials_replay_bit_for_bit(api: httpx.Client, settings: Settings, execut
     """The first trials and the last of each state come out as they were; a number of a curve that was changed in its last bit is
     reported, and so are another build and a missing epoch."""
     spec = StudySpec.model_validate(api.get("/v1/studies/done").json()["spec"])
-    dataset = open_dataset("mnist", settings.datasets_dir)
+    dataset = open_dataset("digits", settings.datasets_dir)
     by_state = {trial["state"]: trial["number"] for trial in api.get("/v1/studies/done/trials").json()["items"]}
     for number in {0, 1, *by_state.values()}:
         outcome = replay(record(api, number), spec, dataset, executor)

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import connect, running
+from tests.digits import install_digits
 from tests.searching import Service
 from tests.test_view import FINITE, SAMPLERS, score, spec
 from tuner.settings import Settings
@@ -25,7 +26,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
         promotion = {"top_k": 1, "max_seeds": 1, "epochs": 1}
-        body: dict[str, Any] = {"constraints": {"max_parameters": LIMIT}, "budget": {"n_trials": 16}}
+        install_digits(settings.datasets_dir)
+        body: dict[str, Any] = {
+            "dataset": "digits",
+            "constraints": {"max_parameters": LIMIT},
+            "budget": {"n_trials": 16},
+        }
         service.finished("small", 300, **body, promotion=promotion)
         yield service
 

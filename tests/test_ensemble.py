@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import connect, wait_until
-from tests.digits import images_and_labels
-from tests.house import TEST_IMAGES, House, open_house
+from tests.digits import TEST_IMAGES, images_and_labels
+from tests.house import House, open_house
 from tuner.data.splits import partition
 from tuner.nets.bagging import average, bootstrap, select
 from tuner.nets.training import train

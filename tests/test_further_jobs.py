@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import connect, running, wait_until
+from tests.digits import install_digits
 from tests.searching import Service, kill_while_it_trains
 from tests.test_jobs import claim, job_of, owned, post
 from tuner.errors import Conflict, InvalidInput
@@ -197,7 +198,8 @@ def test_a_study_is_extended_and_then_promoted(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, parallel=2)
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
-        service.finished("a", budget={"n_trials": 3})
+        install_digits(settings.datasets_dir)
+        service.finished("a", dataset="digits", budget={"n_trials": 3})
         for work in ({"kind": "search", "n_trials": 5}, {"kind": "promote", "top_k": 1, "epochs": 1, "queue": True}):
             assert api.post(f"{POST}/a/jobs", json=work).status_code in (202, 409)
             wait_until(lambda: service.status("a")["state"] == "succeeded", "the job has ended")

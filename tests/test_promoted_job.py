@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import connect, running, wait_until
+from tests.digits import install_digits
 from tests.searching import Service, open_service, workers
 from tuner.data import catalogue
 from tuner.nets.weights import from_bytes
@@ -165,7 +166,8 @@ def test_a_job_on_either_database(database_url: str, tmp_path: Path) -> None:
         storage = optuna.storages.RDBStorage(database_url)
         plain = optuna.create_study(study_name="plain", storage=storage)
         plain.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
-        status = service.finished("a", **PROMOTED)
+        install_digits(settings.datasets_dir)
+        status = service.finished("a", dataset="digits", **PROMOTED)
         assert (status["state"], status["promoted"] is not None, status["trials"]["total"]) == ("succeeded", True, 6)
         assert service.status("plain")["state"] == "foreign"
         by_value = service.get("/v1/studies/a/trials?sort=-value&limit=3")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import wait_until
-from tests.house import TEST_IMAGES, House, open_house
+from tests.digits import TEST_IMAGES
+from tests.house import House, open_house
 from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.stages.allowance import Allowance

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import connect, running, wait_until
+from tests.digits import install_digits
 from tuner.cli import study, trial
 from tuner.client import Client
 from tuner.settings import Settings
@@ -18,6 +19,7 @@ from tuner.specs.finding import FINDINGS
 
 SPEC: dict[str, Any] = {
     "name": "told",
+    "dataset": "digits",
     "search_space": {
         "depth": {"low": 1, "high": 8},
         "width": {"low": 16, "high": 64},
@@ -43,6 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def api(settings: Settings) -> Iterator[httpx.Client]:
     """Of a service that has run the study `told` to its end, and that has one which nobody runs."""
+    install_digits(settings.datasets_dir)
     with connect(settings) as api:
         assert api.post("/v1/studies", json=SPEC).status_code == 202
         with running(settings):
@@ -123,7 +126,7 @@ def test_the_page_needs_nothing_else(api: httpx.Client) -> None:
     assert "@import" not in answer.text
     assert outline.tags.count("svg") >= 3
     told = api.get("/v1/studies/told/report").json()
-    images = "The net that is delivered was trained on 58,000 images."
+    images = "The net that is delivered was trained on 3,480 images."
     for words in (told["headline"], images, told["ensemble"]["words"], "What to search next", "How to reproduce it"):
         assert words in answer.text
     drawn = {value for _, name, value in outline.attributes if name == "aria-label"}

@@ -178,7 +178,7 @@ def test_the_time_left_counts_what_is_likely() -> None:
     the small default."""
     spec = StudySpec(name="a")
     assert spec.promotion is not None
-    before = (2 * (12 + 30) + 3) * 5 * 5_000
+    before = (2 * (12 + 24) + 3) * 5 * 5_000
     assert spec.promoted_images(spec.promotion, None, 50_000) == before + (3 + 2) * 10 * 50_000
     unbounded = spec.promotion.model_copy(update={"max_cost": None})
     assert spec.promoted_images(unbounded, None, 50_000) == before + (2 * 3 + 2) * 10 * 50_000
