@@ -52,7 +52,7 @@ def test_a_posted_study_is_queued(api: httpx.Client) -> None:
     job = api.get(answer.headers["Location"]).json()
     assert (job["state"], job["study"], job["id"]) == ("queued", "a", answer.json()["job"]["id"])
     status = api.get(f"{POST}/a").json()
-    assert (status["state"], status["progress"]["total"], status["spec"]["subset"]["train"]) == ("queued", 405, 5000)
+    assert (status["state"], status["progress"]["total"], status["spec"]["subset"]["train"]) == ("queued", 375, 5000)
     assert [study["name"] for study in api.get(POST).json()["items"]] == ["a"]
     assert [job["id"] for job in api.get("/v1/jobs?state=queued").json()["items"]] == [job["id"]]
 
@@ -164,7 +164,7 @@ def test_a_budget_is_edited(api: httpx.Client) -> None:
     post(api, "a", budget={"n_trials": 200, "max_failed": 3})
     status = api.patch(f"{POST}/a", json={"n_trials": 100}).json()
     assert (status["spec"]["budget"]["n_trials"], status["spec"]["budget"]["max_failed"]) == (100, 3)
-    assert status["progress"]["total"] == 445
+    assert status["progress"]["total"] == 415
     assert api.patch(f"{POST}/a", json={"n_trials": None}).status_code == 422
     api.post(f"{POST}/a/cancel")
     assert api.patch(f"{POST}/a", json={"n_trials": 50}).status_code == 409

@@ -129,7 +129,7 @@ LISTS = {
 @pytest.fixture
 def rows(api: httpx.Client, settings: Settings) -> Iterator[Engine]:
     """The database of a service with the study `s`, its job 1 and the schedule `t`, whose id is 1."""
-    api.post("/v1/studies", json={**NETS, "name": "s"}).raise_for_status()
+    api.post("/v1/studies", json={**NETS, "dataset": "mnist", "name": "s"}).raise_for_status()
     api.post("/v1/schedules", json={**SCHEDULE, "name": "t"}).raise_for_status()
     engine = open_database(settings.database_url)
     # Once there was a token, the list of tokens is not shown without one.
