@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from sqlalchemy import Connection, Engine, Table, delete, insert
 
+from tests.digits import install_digits
 from tests.furnished import NETS, SCHEDULE
 from tests.test_access import make_token
 from tuner.settings import Settings
@@ -129,7 +130,8 @@ LISTS = {
 @pytest.fixture
 def rows(api: httpx.Client, settings: Settings) -> Iterator[Engine]:
     """The database of a service with the study `s`, its job 1 and the schedule `t`, whose id is 1."""
-    api.post("/v1/studies", json={**NETS, "dataset": "mnist", "name": "s"}).raise_for_status()
+    install_digits(settings.datasets_dir)
+    api.post("/v1/studies", json={**NETS, "name": "s"}).raise_for_status()
     api.post("/v1/schedules", json={**SCHEDULE, "name": "t"}).raise_for_status()
     engine = open_database(settings.database_url)
     # Once there was a token, the list of tokens is not shown without one.
