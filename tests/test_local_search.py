@@ -223,6 +223,20 @@ def test_what_is_no_longer_tried_is_still_known(house: House) -> None:
     assert {run.contender for run in house.trained(job, "local_search")} == {"trial-0.9", "trial-0.8"}
 
 
+def test_what_is_no_longer_tried_stands_in_nobody_s_way(house: House) -> None:
+    """What the first would have become by a layer more, the second becomes by half its dropout, and that is trained."""
+    job = house.post("beside")
+    fixed = {"activation": "relu", "batch_norm": False, "shift_pixels": 0, "rotate_degrees": 0, "zoom": 0}
+    space = {**fixed, "depth": {"low": 1, "high": 2}, "width": {"low": 16, "high": 48}}
+    job.spec = job.spec.model_copy(update={"search_space": SearchSpace.model_validate(space)})
+    first, second = ranked(0.0, 0.0)
+    deeper = changes(first.hyperparameters, job.spec.search_space)[9]
+    second = replace(second, hyperparameters=deeper.model_copy(update={"dropout": 0.4}))
+    searched(job, [first, second])
+    halved = {run.contender: run.hyperparameters for run in house.trained(job, "local_search")}["trial-1.3"]
+    assert (halved.depth, halved.width, halved.dropout) == (2, 16, 0.2)
+
+
 def test_who_races_stays_as_it_is(house: House) -> None:
     """Where the race of an earlier version has begun, its contenders are those of the rung."""
     job = house.post("upgraded")

@@ -5,12 +5,14 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from optuna.trial import FixedTrial, create_trial
 
 from tests.conftest import wait_until
 from tests.digits import TEST_IMAGES
 from tests.house import House, open_house
 from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.search_space import SearchSpace
 from tuner.stages.allowance import Allowance
 from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
@@ -18,8 +20,8 @@ from tuner.stages.progress import Ahead, Meter
 from tuner.stages.promotion import promote
 from tuner.stages.rung import Candidate, Extent, climb, dear_last
 from tuner.stages.verdict import judge
-from tuner.store import model_registry
-from tuner.store.database import reading
+from tuner.store import model_registry, trials
+from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState
 from tuner.store.model_files import read_weights
 from tuner.store.runs import RunState
@@ -169,6 +171,27 @@ def test_a_dear_net_gives_way(house: House) -> None:
     ranked = [Candidate(n, Hyperparameters(depth=1, width=w), value, 1.0) for n, (w, value) in found.items()]
     order = [candidate.name for candidate in dear_last(job, ranked)]
     assert order == ["best", "good", "small", "wide", "as good", "wider"]
+
+
+def test_a_dear_net_does_not_climb(house: House) -> None:
+    """Where there are others: the rung takes four of five, without the search's best, which is dear beside the next one."""
+    job = house.post("not-climbing", top_k=1, max_seeds=1, epochs=1)
+    wider = {"width": {"low": 8, "high": 64}}
+    space = SearchSpace.model_validate({**job.spec.search_space.model_dump(), **wider})
+    with writing(house.engine) as connection:
+        values = {64: 0.9, 8: 0.8995, 9: 0.88, 10: 0.87, 11: 0.86}
+        for number, (width, value) in enumerate(values.items()):
+            params = space.params(Hyperparameters(depth=1, width=width, weight_decay=1e-5, batch_size=32))
+            assert params is not None
+            fixed = FixedTrial(params)
+            space.suggest(fixed)
+            kinds, took = fixed.distributions, {"seconds": 0.1}
+            trial = create_trial(params=params, distributions=kinds, value=value, user_attrs=took)
+            trial.number = number
+            trials.finish_trial(connection, trials.start_trial(connection, job.study_id, trial), trial)
+    assert job.promotion is not None
+    promote(job, job.promotion)
+    assert {run.hyperparameters.width for run in house.trained(job, "rung")} == {8, 9, 10, 11}
 
 
 def test_a_time_limit_takes_as_many_as_fit() -> None:

@@ -58,17 +58,19 @@ def search_locally(
 
 
 def _one_by_one(job: RunningJob, best: list[Candidate], begun: Container[str], left: Allowance) -> list[Neighbour]:
-    """Beside each that the rung has judged, where it has as many images: those that have `begun`, whatever is left by now, and as
-    many more as fit into an equal part of what is `left`, the last one of all that helped with them. One change for all, then the
-    next; nothing is there twice, nothing that is among the best itself, and nothing that is too large."""
+    """Beside each that the rung has judged, where it has as many images: those that have `begun`, whatever is left by now and by
+    a former change, too, and as many more as fit into an equal part of what is `left`, the last one of all that helped with them.
+    One change for all, then the next; nothing is there twice, nothing that is among the best itself, and nothing too large."""
     climbed = [candidate for candidate in best if candidate.climbed and rung_slice(job) is not None]
     known, found = {candidate.hyperparameters for candidate in best}, []
     for candidate in climbed:
         points = changes(candidate.hyperparameters, job.spec.search_space)
         possible = {number: p for number, p in points.items() if p not in known and job.violation(p) <= 0}
-        new = [Neighbour(candidate, (number,), point) for number, point in possible.items()]
-        known |= {near.hyperparameters for near in new}
-        found += _as_many_as_fit(job, new, begun, left.part(1 / len(climbed), 1 / len(climbed)))
+        neighbours = [Neighbour(candidate, (number,), point) for number, point in possible.items()]
+        tried = [near for near in neighbours if near.changes[0] in CHANGES or near.name in begun]
+        fitting = _as_many_as_fit(job, tried, begun, left.part(1 / len(climbed), 1 / len(climbed)))
+        known |= {near.hyperparameters for near in fitting}
+        found += fitting
     return sorted(found, key=lambda near: (CHANGES + FORMER).index(near.changes[0]))
 
 
@@ -79,7 +81,7 @@ def _as_many_as_fit(
     chosen: list[Neighbour] = []
     for near in neighbours:
         seconds = [_seconds(job, one) for one in (*chosen, near)]
-        if near.name in begun or (near.changes[0] in CHANGES and not left.lacks([*seconds, max(seconds)])):
+        if near.name in begun or not left.lacks([*seconds, max(seconds)]):
             chosen.append(near)
     return chosen
 
