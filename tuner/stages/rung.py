@@ -27,7 +27,7 @@ GATE = 0.4
 
 DEAR = 3
 """A net gives way that has over so many times the parameters of one that is no worse by more than the race's MARGIN: on more
-images, too, none was better, for several times the seconds (docs/decisions.md)."""
+images hardly one was better, for several times the seconds (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
