@@ -108,7 +108,7 @@ class PromotionSpec(Spec):
     )
     epochs: int = Field(10, ge=1, le=1000)
     max_cost: float | None = Field(
-        2.0,
+        1.5,
         gt=0,
         description="a further seed is trained only where promotion, with it, takes at most so many times the training seconds "
         "of the search; the first seed of the race and two for the verdict are trained in any case. null: no such bound, nor has "

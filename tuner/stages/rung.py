@@ -25,7 +25,7 @@ from tuner.store.runs import Run, RunState
 GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
 
-DEAR = 3
+DEAR = 2
 """A net gives way that has over so many times the parameters of one that is no worse by more than the race's MARGIN: on more
 images hardly one was better, for several times the seconds (docs/decisions.md)."""
 
