@@ -1,8 +1,10 @@
 """What a study will cost: learned from timed nets, told before it starts, kept with it."""
 
 import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tuner.specs.estimate import Estimate, Timing
 from tuner.specs.study import BudgetSpec, StudySpec
 from tuner.stages.calibration import CORNERS
 from tuner.statistics import study_cost, training_cost
-from tuner.statistics.study_cost import Circumstances, RandomPoint
+from tuner.statistics.study_cost import Circumstances, EndedStudy, RandomPoint
 from tuner.statistics.training_cost import Epoch
 from tuner.store import estimating, runners, timings
 from tuner.store.database import open_database, reading, writing
@@ -40,7 +42,7 @@ def timed(train: int = 1500) -> list[Timing]:
     ]
 
 
-def expect(slots: int = 2, past: tuple[tuple[float, float], ...] = (), **changes: Any) -> Estimate:
+def expect(slots: int = 2, past: Sequence[EndedStudy] = (), **changes: Any) -> Estimate:
     spec = StudySpec.model_validate({"name": "a", **changes})
     around = Circumstances(784, 10, 50_000, 10_000, 58_000, 2_000, slots)
     return study_cost.estimate(spec, around, training_cost.learn(timed()), len(CORNERS), past)
@@ -77,11 +79,22 @@ def test_an_estimate_follows_what_the_study_asks_for() -> None:
 def test_ended_studies_correct_the_estimates_to_come() -> None:
     """Where twenty studies took twice as long as estimated, the next one is told nearly twice as long, and no less sure."""
     plain = expect(promotion=None)
-    corrected = expect(promotion=None, past=((10.0, 20.0),) * 20)
+    corrected = expect(promotion=None, past=[EndedStudy(10.0, 0.0, 20.0)] * 20)
     assert 1.5 < corrected.seconds / plain.seconds < 2
     assert corrected.studies == 20
     assert corrected.simulated_seconds == plain.simulated_seconds == pytest.approx(plain.seconds, rel=0.1)
     assert corrected.high / corrected.low < 1.3 * plain.high / plain.low
+
+
+def test_what_chance_does_is_not_counted_twice() -> None:
+    """Studies that lay as far from what was simulated as chance alone takes them leave the interval as it is; where nothing of
+    that was simulated, the same scatter widens it."""
+    apart = [EndedStudy(10.0, 0.3, 10.0 * math.exp(0.3 * side)) for side in (-1, 1)] * 10
+    unexplained = [replace(told, chance=0.0) for told in apart]
+    plain, same, wider = (expect(promotion=None, past=past) for past in ((), apart, unexplained))
+    assert plain.simulated_spread is not None
+    assert same.high / same.low < plain.high / plain.low
+    assert wider.high / wider.low > 1.2 * plain.high / plain.low
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +157,8 @@ def test_a_correction_is_not_held_against_the_next_one(service: Service) -> None
     with reading(engine) as connection:
         newest, *_ = timings.past(connection)
     engine.dispose()
-    assert newest == pytest.approx((told.simulated_seconds, elapsed), abs=0.01)
+    assert (newest.simulated, newest.took) == pytest.approx((told.simulated_seconds, elapsed), abs=0.01)
+    assert newest.chance == told.simulated_spread
 
 
 def test_what_cannot_be_estimated_is_refused(service: Service) -> None:

@@ -31,3 +31,7 @@ class Estimate(Spec):
     simulated_seconds: float | None = Field(
         None, description="without the correction by these studies, and without the time limit"
     )
+    simulated_spread: float | None = Field(
+        None,
+        description="of the simulated studies, by chance alone: standard deviation of the logarithm of their seconds",
+    )

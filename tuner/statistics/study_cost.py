@@ -35,7 +35,11 @@ RACE_GOES_ON = 0.5
 """The chance that a race is undecided after a further seed."""
 
 PRIOR_SPREAD, PRIOR_WEIGHT = 0.2, 6
-"""How far a study's time lies from the simulated one (standard deviation of the logarithm), worth so many studies seen."""
+"""How far a study's time lies from what is simulated, beside what chance does there (standard deviation of the logarithm);
+worth so many studies seen."""
+
+LEAST_SPREAD = 0.05
+"""However well the studies seen were told."""
 
 TAIL = 0.1
 
@@ -58,18 +62,32 @@ class Circumstances:
     """Seconds of a trial beside its epochs."""
 
 
+@dataclass(frozen=True)
+class EndedStudy:
+    """A study that has ended, and what its estimate was made of."""
+
+    simulated: float
+    """Seconds."""
+    chance: float
+    """Standard deviation of the logarithm of the simulated studies' seconds; 0 where it was not kept."""
+    took: float
+    """Seconds."""
+
+
 def estimate(
-    spec: StudySpec, around: Circumstances, cost: TrainingCost, timings: int, past: Sequence[tuple[float, float]]
+    spec: StudySpec, around: Circumstances, cost: TrainingCost, timings: int, past: Sequence[EndedStudy]
 ) -> Estimate:
-    """`past`: of ended studies, the seconds that were simulated and those that passed."""
+    """Corrected by the studies of the `past`. Their scatter widens the interval by as much as was not simulated: what chance does
+    is in the simulated studies already, and would be counted twice."""
     generator = np.random.default_rng(0)
     simulation = _Simulation(spec, around, cost, generator)
     searches, promotions = simulation.draw()
-    ratios = np.log([actual / simulated for simulated, actual in past])
+    ratios = np.log([told.took / told.simulated for told in past])
     weight = len(ratios) / (len(ratios) + PRIOR_WEIGHT)
     bias = weight * float(np.mean(ratios)) if len(ratios) else 0.0
-    squares = PRIOR_WEIGHT * PRIOR_SPREAD**2 + float(((ratios - bias) ** 2).sum())
-    spread = math.sqrt(squares / (len(ratios) + PRIOR_WEIGHT))
+    beyond = float(((ratios - bias) ** 2).sum()) - sum(told.chance**2 for told in past)
+    variance = (PRIOR_WEIGHT * PRIOR_SPREAD**2 + beyond) / (len(ratios) + PRIOR_WEIGHT)
+    spread = math.sqrt(max(LEAST_SPREAD**2, variance))
     factors = np.exp(bias + spread * generator.standard_normal(DRAWS))
     totals = (searches + promotions) * factors
     limit = spec.budget.timeout_seconds
@@ -87,6 +105,7 @@ def estimate(
         timings=timings,
         studies=len(ratios),
         simulated_seconds=round(float(np.median(searches + promotions)), 3),
+        simulated_spread=round(float(np.std(np.log(searches + promotions))), 4),
     )
 
 

@@ -21,7 +21,6 @@ UPDATES = {"sgd": 1, "momentum": 2, "rmsprop": 3, "adam": 4}
 """Passes over the weights in one step of an optimizer."""
 
 SMOOTH = ("sigmoid", "tanh")
-LEAST_SPREAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,6 @@ class Epoch:
 @dataclass(frozen=True)
 class TrainingCost:
     coefficients: Floats
-    spread: float
-    """Standard deviation of the logarithm of the seconds about the prediction."""
 
     def seconds(self, epochs: Sequence[Epoch]) -> Floats:
         """Of each of them, shape (count,)."""
@@ -75,8 +72,7 @@ def learn(timings: Sequence[Timing]) -> TrainingCost:
     epochs = [Epoch(t.hyperparameters, t.inputs, t.classes, t.train, t.validation) for t in timings]
     matrix, seconds = _matrix(epochs), np.array([timing.seconds for timing in timings])
     coefficients: Floats = nnls(matrix / seconds[:, None], np.ones(len(seconds)))[0]
-    residuals = np.log(seconds) - np.log(np.maximum(matrix @ coefficients, 1e-6))
-    return TrainingCost(coefficients, max(LEAST_SPREAD, float(np.std(residuals))))
+    return TrainingCost(coefficients)
 
 
 def _matrix(epochs: Sequence[Epoch]) -> Any:

@@ -15,6 +15,7 @@ from tuner.specs.estimate import Estimate, Timing
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_study import read_spec
 from tuner.specs.study import StudySpec
+from tuner.statistics.study_cost import EndedStudy
 from tuner.store import curves, trials
 from tuner.store.attempts import Ending
 from tuner.store.clock import now
@@ -68,9 +69,9 @@ def load(connection: Connection, host: str, datasets_dir: Path) -> Timed:
     return Timed((*found, *of_trials.timings, *_of_runs(connection, datasets_dir)), of_trials.trial_overhead)
 
 
-def past(connection: Connection) -> list[tuple[float, float]]:
-    """Of the newest studies without a time limit whose first job has succeeded at once: the seconds that were simulated, before
-    any correction (a steady error would be learned by half), and those that passed."""
+def past(connection: Connection) -> list[EndedStudy]:
+    """The newest studies without a time limit whose first job has succeeded at once, with what was simulated before any
+    correction (a steady error would be learned by half)."""
     first = (jobs.c.study_id == studies.c.study_id) & jobs.c.work.is_(None)
     query = select(studies.c.estimate, studies.c.spec, jobs.c.elapsed_seconds).join(jobs, first)
     ended = (jobs.c.state == JobState.SUCCEEDED) & (jobs.c.attempt == 1) & (jobs.c.stop_reason == "n_trials")
@@ -78,7 +79,7 @@ def past(connection: Connection) -> list[tuple[float, float]]:
     rows = connection.execute(wanted.order_by(jobs.c.id.desc()).limit(NEWEST_STUDIES)).all()
     unlimited = [row for row in rows if row.spec.get("budget", {}).get("timeout_seconds") is None]
     told = [(Estimate.model_validate(row.estimate), row.elapsed_seconds) for row in unlimited]
-    return [(estimate.simulated_seconds or estimate.seconds, passed) for estimate, passed in told]
+    return [EndedStudy(one.simulated_seconds or one.seconds, one.simulated_spread or 0.0, took) for one, took in told]
 
 
 def _of_trials(connection: Connection, datasets_dir: Path) -> Timed:
