@@ -1,6 +1,5 @@
 """What is trained beside the rung's best, and what becomes of it."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ import pytest
 
 from tests.house import House, open_house
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGES, FORMER, alternatives, changed, changes, usual
+from tuner.specs.neighbours import CHANGES, changed, changes, usual
 from tuner.specs.search_space import SearchSpace
 from tuner.stages.job import RunningJob
 from tuner.stages.local_search import search_locally
@@ -16,7 +15,7 @@ from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate
 from tuner.store.database import writing
-from tuner.store.runs import RunState, end_run, start_run
+from tuner.store.runs import RunState, start_run
 
 FOUND = Hyperparameters(
     depth=3, width=48, activation="tanh", loss="mse", dropout=0.2, learning_rate=4e-3, weight_decay=1e-4
@@ -50,18 +49,15 @@ def test_a_neighbour_differs_by_one_change() -> None:
         8: {"width": 256},
         3: {"dropout": 0.1},
         1: {"shift_pixels": 1},
-        9: {"depth": 4},
-        2: {"depth": 2},
     }
-    assert list(differences(SearchSpace(), FOUND)) == [*CHANGES, *FORMER]
+    assert list(differences(SearchSpace(), FOUND)) == list(CHANGES)
 
 
 def test_changes_are_made_together() -> None:
-    """All that are named, on the point as it was; but not two that want a hyperparameter otherwise."""
-    pairs = list(itertools.combinations(sorted([*CHANGES, *FORMER]), 2))
-    assert [pair for pair in pairs if alternatives(FOUND, SearchSpace(), *pair)] == [(2, 9)]
-    together = changed(FOUND, SearchSpace(), (3, 5, 7, 10))
-    assert apart(together, FOUND) == {**MOVES, **RELU, "dropout": 0.1, "learning_rate": 0.01}
+    """Each of them, on the point as it was: no two want the same hyperparameter otherwise."""
+    together = apart(changed(FOUND, SearchSpace(), CHANGES), FOUND)
+    for alone in differences(SearchSpace(), FOUND).values():
+        assert alone.items() <= together.items()
 
 
 @pytest.mark.parametrize(
@@ -97,20 +93,19 @@ def test_the_default_with_what_mostly_helps_is_as_near_as_the_space_has_it() -> 
 
 
 def test_the_runs_of_an_earlier_version_are_still_what_they_were() -> None:
-    """A study of before there were turns, zooms and normalisation has none, and changes 2 and 3 are what they were."""
+    """A study of before there were turns, zooms and normalisation has none, and change 3 is what it was."""
     before = SearchSpace.model_validate({"rotate_degrees": 0, "zoom": 0, "batch_norm": False})
     found = differences(before, FOUND)
-    assert {change: found[change] for change in (2, 3)} == {2: {"depth": 2}, 3: {"dropout": 0.1}}
+    assert found[3] == {"dropout": 0.1}
     assert found[5] == {"shift_pixels": 1}
     assert found[7] == {"activation": "relu", "loss": "cross_entropy"}
     assert 10 not in found
 
 
 def test_a_neighbour_is_a_point_of_the_space() -> None:
-    """What the user has fixed stays, and no range is left; a net of one layer has no shallower one."""
-    best = FOUND.model_copy(update={**MOVES, **RELU, "width": 300, "learning_rate": 0.01})
-    at_the_edge = best.model_copy(update={"depth": 1, "dropout": 0.0})
-    assert differences(SearchSpace(), at_the_edge) == {9: {"depth": 2}}
+    """What the user has fixed stays, and no range is left; a net that has it all has no neighbour."""
+    best = FOUND.model_copy(update={**MOVES, **RELU, "width": 300, "learning_rate": 0.01, "dropout": 0.0})
+    assert differences(SearchSpace(), best) == {}
     fixed = {
         "batch_norm": False,
         "activation": "tanh",
@@ -154,13 +149,14 @@ def test_who_is_better_with_a_change_goes_on_with_it(house: House) -> None:
     would become trained twice."""
     job = house.post("both")
     third = ranked(0.0, 1.0, 0.0)[2]
-    first, second, last = searched(job, ranked(0.0, 1.0, 0.0))
+    found = {candidate.name: candidate for candidate in searched(job, ranked(0.0, 1.0, 0.0))}
+    first, second, last = (found[f"trial-{k}"] for k in (1, 0, 2))
     trained = {run.contender: run for run in house.trained(job, "local_search")}
     assert set(trained) == {*(f"trial-{k}.{n}" for k in (0, 1) for n in (10, 7, 3)), "trial-0.8", "trial-0.3+7+8+10"}
-    assert (first.name, first.value, first.hyperparameters.dropout) == ("trial-1", 1.0, 0.2)
+    assert (first.value, first.hyperparameters.dropout) == (1.0, 0.2)
     beside = [run for name, run in trained.items() if name.startswith("trial-0")]
     best = max(beside, key=lambda run: run.validation_accuracy or 0.0)
-    assert (second.name, second.value) == ("trial-0", best.validation_accuracy)
+    assert second.value == best.validation_accuracy
     assert second.hyperparameters.dropout == best.hyperparameters.dropout
     assert second.hyperparameters.batch_norm == best.hyperparameters.batch_norm
     assert second.hyperparameters.width == best.hyperparameters.width
@@ -197,44 +193,6 @@ def test_a_restart_within_the_race_changes_nobody(house: House) -> None:
         start_run(connection, job.lease, "promotion", found[0].name, seed, found[0].hyperparameters, 1)
     job.spec = job.spec.model_copy(update={"budget": job.spec.budget.model_copy(update={"timeout_seconds": 1e-3})})
     assert searched(job, ranked(0.0, 0.0)) == found
-
-
-def test_what_is_no_longer_tried_is_still_known(house: House) -> None:
-    """A net with a layer more, of an earlier version's local search, is what its trial goes on as; nobody else gets one."""
-    job = house.post("former")
-    fixed = {
-        "activation": "relu",
-        "dropout": 0.2,
-        "batch_norm": False,
-        "shift_pixels": 0,
-        "rotate_degrees": 0,
-        "zoom": 0,
-    }
-    space = {**fixed, "depth": {"low": 1, "high": 2}, "width": {"low": 16, "high": 48}}
-    job.spec = job.spec.model_copy(update={"search_space": SearchSpace.model_validate(space)})
-    candidates = ranked(0.0, 0.0)
-    deeper = changes(candidates[0].hyperparameters, job.spec.search_space)[9]
-    [seed] = stage_seeds(job.spec.seed, "rung")
-    with writing(house.engine) as connection:
-        run_id = start_run(connection, job.lease, "local_search", "trial-0.9", seed, deeper, 1)
-        end_run(connection, run_id, RunState.COMPLETE, validation_accuracy=1.0, best_epoch=1, seconds=1.0)
-    first = searched(job, candidates)[0]
-    assert (first.name, first.value, first.hyperparameters) == ("trial-0", 1.0, deeper)
-    assert {run.contender for run in house.trained(job, "local_search")} == {"trial-0.9", "trial-0.8"}
-
-
-def test_what_is_no_longer_tried_stands_in_nobody_s_way(house: House) -> None:
-    """What the first would have become by a layer more, the second becomes by half its dropout, and that is trained."""
-    job = house.post("beside")
-    fixed = {"activation": "relu", "batch_norm": False, "shift_pixels": 0, "rotate_degrees": 0, "zoom": 0}
-    space = {**fixed, "depth": {"low": 1, "high": 2}, "width": {"low": 16, "high": 48}}
-    job.spec = job.spec.model_copy(update={"search_space": SearchSpace.model_validate(space)})
-    first, second = ranked(0.0, 0.0)
-    deeper = changes(first.hyperparameters, job.spec.search_space)[9]
-    second = replace(second, hyperparameters=deeper.model_copy(update={"dropout": 0.4}))
-    searched(job, [first, second])
-    halved = {run.contender: run.hyperparameters for run in house.trained(job, "local_search")}["trial-1.3"]
-    assert (halved.depth, halved.width, halved.dropout) == (2, 16, 0.2)
 
 
 def test_who_races_stays_as_it_is(house: House) -> None:

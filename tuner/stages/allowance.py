@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.specs.study import LOCAL_SHARE, PromotionSpec
+from tuner.specs.study import PromotionSpec
 from tuner.stages.job import RunningJob
 from tuner.store import runs, trials
 from tuner.store.runs import Stage
 
 Spent = Literal["cost", "time"]
 
-SHARES: dict[Stage, tuple[float, float]] = {"rung": (0.25, 0.25), "local_search": (LOCAL_SHARE, 0.25)}
-"""What a stage before the race may take of the training seconds, and of the time, that are left."""
+TIME_SHARE = 0.25
+"""What the rung may take of the time that is left, and then the local search."""
 
 JUDGING = 0.3
 """Of the time that an image takes to be trained on, what it takes to be judged by; seen were 0.19 to 0.40 (docs/decisions.md,
@@ -70,13 +70,6 @@ def allowance(
         search = sum(trial.user_attrs.get("seconds", 0.0) for trial in searched)
         left = promotion.max_cost * search - sum(cost.seconds for cost in costs(job) if cost.stage not in besides)
     return Allowance(left, None if limit is None else limit - job.elapsed_seconds, job.slots)
-
-
-def affordable(job: RunningJob, stage: Stage, seconds: Sequence[float], left: Allowance) -> int:
-    """How many runs of a stage before the race, of so many `seconds` each, take a share of what is `left`. Those that have begun
-    are among them."""
-    fewest, share = min(len(job.runs(stage)), len(seconds)), left.part(*SHARES[stage])
-    return next((count for count in range(len(seconds), fewest, -1) if not share.lacks(seconds[:count])), fewest)
 
 
 def refit_seconds(job: RunningJob, seconds: float) -> float:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.neighbours import CHANGES, FORMER, alternatives, changed, changes
-from tuner.specs.study import GROWTH, PromotionSpec
-from tuner.stages.allowance import SHARES, Allowance, allowance
+from tuner.specs.neighbours import CHANGES, changed, changes
+from tuner.specs.study import GROWTH, LOCAL_SHARE, PromotionSpec
+from tuner.stages.allowance import TIME_SHARE, Allowance, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
@@ -39,12 +39,11 @@ class Neighbour:
 def search_locally(
     job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], meter: Meter, later: Ahead
 ) -> list[Candidate]:
-    """The `ranked`, of whom the best, who are to race, go on as the best of the nets that were trained beside theirs, or as they
-    were where none was better; they are ranked anew, and again the dear ones give way. As many nets are trained as the job can
-    afford, and none that the race, where it has begun, did not wait for."""
+    """The `ranked`, with each of the best `top_k` replaced by its best neighbour where one was better, then ranked anew; again
+    the dear ones give way. As many neighbours are trained as the job can afford; once the race has begun, no further one is."""
     best, others = ranked[: promotion.top_k], ranked[promotion.top_k :]
     raced, begun = bool(job.runs("promotion")), {run.contender for run in job.runs("local_search")}
-    left = allowance(job, promotion, besides=("local_search",)).part(*SHARES["local_search"])
+    left = allowance(job, promotion, besides=("local_search",)).part(LOCAL_SHARE, TIME_SHARE)
     singles = _one_by_one(job, best, begun, left)
     found = _train(job, [near for near in singles if near.name in begun or not raced], meter, later)
     together = _all_that_helped(job, found)
@@ -58,20 +57,19 @@ def search_locally(
 
 
 def _one_by_one(job: RunningJob, best: list[Candidate], begun: Container[str], left: Allowance) -> list[Neighbour]:
-    """Beside each that the rung has judged, where it has as many images: those that have `begun`, whatever is left by now and by
-    a former change, too, and as many more as fit into an equal part of what is `left`, the last one of all that helped with them.
-    One change for all, then the next; nothing is there twice, nothing that is among the best itself, and nothing too large."""
+    """The neighbours by a single change that are to be trained. Of each candidate that has climbed: all that have `begun`, and as
+    many more as fit into an equal share of what is `left`, with room for one of all that helped. By change, then by candidate.
+    Left out are points that are there already, and nets that are too large."""
     climbed = [candidate for candidate in best if candidate.climbed and rung_slice(job) is not None]
     known, found = {candidate.hyperparameters for candidate in best}, []
     for candidate in climbed:
         points = changes(candidate.hyperparameters, job.spec.search_space)
         possible = {number: p for number, p in points.items() if p not in known and job.violation(p) <= 0}
         neighbours = [Neighbour(candidate, (number,), point) for number, point in possible.items()]
-        tried = [near for near in neighbours if near.changes[0] in CHANGES or near.name in begun]
-        fitting = _as_many_as_fit(job, tried, begun, left.part(1 / len(climbed), 1 / len(climbed)))
+        fitting = _as_many_as_fit(job, neighbours, begun, left.part(1 / len(climbed), 1 / len(climbed)))
         known |= {near.hyperparameters for near in fitting}
         found += fitting
-    return sorted(found, key=lambda near: (CHANGES + FORMER).index(near.changes[0]))
+    return sorted(found, key=lambda near: CHANGES.index(near.changes[0]))
 
 
 def _as_many_as_fit(
@@ -93,21 +91,16 @@ def _seconds(job: RunningJob, near: Neighbour) -> float:
 
 
 def _all_that_helped(job: RunningJob, found: dict[Neighbour, Candidate]) -> list[Neighbour]:
-    """Each of the best with all changes at once by which alone it was better, where there are several; of changes to the same
-    hyperparameter the better one."""
+    """Each of the best with all changes at once by which alone it was better, where there are several."""
     helped: dict[Candidate, list[int]] = {}
-    for near, trained in sorted(found.items(), key=lambda pair: -pair[1].value):
-        numbers, [number] = helped.setdefault(near.beside, []), near.changes
-        point = near.beside.hyperparameters
-        if trained.value > near.beside.value and not any(
-            alternatives(point, job.spec.search_space, number, other) for other in numbers
-        ):
-            numbers.append(number)
+    for near, trained in found.items():
+        if trained.value > near.beside.value:
+            helped.setdefault(near.beside, []).extend(near.changes)
     several = {candidate: tuple(sorted(numbers)) for candidate, numbers in helped.items() if len(numbers) > 1}
     points = {
         c: (numbers, changed(c.hyperparameters, job.spec.search_space, numbers)) for c, numbers in several.items()
     }
-    known = {near.hyperparameters for near in found}
+    known = {near.hyperparameters for near in found} | {near.beside.hyperparameters for near in found}
     return [
         Neighbour(candidate, numbers, point)
         for candidate, (numbers, point) in points.items()

@@ -5,21 +5,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import OPTIMISM_SEEDS
 from tuner.specs.verdict import Optimism
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
-from tuner.stages.rung import rung_slice
+from tuner.stages.rung import Candidate, rung_slice
 from tuner.statistics.comparison import Comparison
+from tuner.store import curves
 from tuner.store.runs import RunState
 
 
-def measure_optimism(
-    job: RunningJob, name: str, best: Hyperparameters, value: float, meter: Meter, later: Ahead
-) -> Optimism | None:
-    """Of the search's `best`, whose trial reached `value`; None where the data has no fresh images or no run reached its end."""
+def measure_optimism(job: RunningJob, best: Candidate, meter: Meter, later: Ahead) -> Optimism | None:
+    """Of the search's `best`; None where the data has no fresh images or no run reached its end."""
     rung = rung_slice(job)
     if rung is None:
         return None
@@ -27,9 +25,12 @@ def measure_optimism(
     data = replace(rung, train=(0, subset.train))
     plan = Plan("optimism", data, subset.epochs, decay=True, keep_weights=False, seeds=seeds)
     show = meter.measure("rung", OPTIMISM_SEEDS * subset.epochs, subset.train, later)
-    trained = retrain(job, plan, [Contender(name, best)], show)
-    found = [run.validation_accuracy or 0.0 for run in trained if run.state == RunState.COMPLETE]
-    return weigh(name, value, np.array(found), data.validation_count) if found else None
+    trained = retrain(job, plan, [Contender(best.name, best.hyperparameters)], show)
+    ended = [run.id for run in trained if run.contender == best.name and run.state == RunState.COMPLETE]
+    records = job.read(lambda connection: curves.load_many(connection, "run", ended))
+    # Of the last epoch, as a trial's value is; the best one would flatter, since these images would choose it.
+    found = [records[run_id][-1].validation_accuracy for run_id in ended]
+    return weigh(best.name, best.value, np.array(found), data.validation_count) if found else None
 
 
 def weigh(name: str, value: float, found: NDArray[np.float64], images: int) -> Optimism:

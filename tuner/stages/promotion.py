@@ -4,14 +4,14 @@ What ranks first on a subset need not be best on everything, and a net trained a
 with a rate that decays to zero; so the contenders are trained anew, and judged on images that the search has not seen.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import GROWTH, OPTIMISM_SEEDS, PromotionSpec
 from tuner.specs.verdict import Optimism, Tau
-from tuner.stages.allowance import affordable, allowance
+from tuner.stages.allowance import TIME_SHARE, allowance
 from tuner.stages.job import RunningJob
 from tuner.stages.line_up import line_up
 from tuner.stages.local_search import search_locally
@@ -32,9 +32,24 @@ class Promoted:
     meter: Meter
 
 
+@dataclass(frozen=True)
+class _Ranked:
+    """A trial of the search that has reached its end."""
+
+    trial: FrozenTrial
+    point: Hyperparameters
+
+    @property
+    def seconds(self) -> float:
+        return float(self.trial.user_attrs["seconds"])
+
+    def candidate(self) -> Candidate:
+        return Candidate(f"trial-{self.trial.number}", self.point, self.trial.values[0], self.seconds)
+
+
 def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     """Raises JobFailed where none of the promoted reaches its end."""
-    ranked = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
+    ranked = _ranked(job)
     candidates = dear_last(job, _candidates(job, ranked))
     meter = Meter(job, job.read(lambda connection: trials.count_trials(connection, job.study_id)))
     later = race_ahead(job, promotion, min(promotion.top_k, len(candidates)) + 1) + verdict_ahead(job, promotion)
@@ -42,11 +57,20 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     job.enter("rung")
     beside, again = _small(job, promotion.local_runs(), GROWTH), _small(job, OPTIMISM_SEEDS, 1)
     climbed = climb(job, candidates, _extent(job, promotion, candidates), meter, later + beside + again)
-    optimism = _optimism(job, ranked[0], meter, later + beside) if ranked else None
+    best = ranked[0].candidate() if ranked else None
+    optimism = None if best is None else measure_optimism(job, best, meter, later + beside)
     found = search_locally(job, promotion, climbed.ranked, meter, later)
     job.enter("promotion")
     lined = line_up(job, promotion, found, _default_seconds(job, ranked))
     return Promoted(climbed.tau, optimism, race(job, promotion, lined, meter), meter)
+
+
+def _ranked(job: RunningJob) -> list[_Ranked]:
+    """The best first; without what another program has written into the study, which no worker of ours has trained."""
+    best = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
+    ours = [trial for trial in best if "seconds" in trial.user_attrs]
+    points = [(trial, job.spec.search_space.find(trial.params)) for trial in ours]
+    return [_Ranked(trial, point) for trial, point in points if point is not None]
 
 
 def _small(job: RunningJob, runs: int, growth: int) -> Ahead:
@@ -56,33 +80,26 @@ def _small(job: RunningJob, runs: int, growth: int) -> Ahead:
 
 
 def _extent(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidate]) -> Extent:
-    """Under a time limit as many climb as take a share of what is left, by the seconds of their trials."""
-    size, time = promotion.rung_size(), replace(allowance(job, promotion), training_seconds=None)
-    wanted = [GROWTH * candidate.seconds for candidate in candidates[: 2 * size]]
-    most = affordable(job, "rung", wanted, time)
+    """Under a time limit as many climb as take a share of what is left, by the seconds of their trials, and
+    those that have begun."""
+    size, left = promotion.rung_size(), allowance(job, promotion).part(1.0, TIME_SHARE)
+    seconds = [GROWTH * candidate.seconds for candidate in candidates[: 2 * size]]
+    begun = min(len(job.runs("rung")), len(seconds))
+    most = next((count for count in range(len(seconds), begun, -1) if left.in_time(seconds[:count])), begun)
     return Extent(min(size, most), min(2 * size, most))
 
 
-def _default_seconds(job: RunningJob, ranked: list[FrozenTrial]) -> float:
+def _default_seconds(job: RunningJob, ranked: list[_Ranked]) -> float:
     """Of the default configuration on the subset; 0 where this job has not trained it there and no trial has."""
-    default = job.spec.default()
-    own = [trial for trial in ranked if job.spec.search_space.restore(trial.params) == default]
+    own = [one.seconds for one in ranked if one.point == job.spec.default()]
     apart = [run.seconds for run in job.runs("baseline") if run.seconds is not None]
-    found = [trial.user_attrs["seconds"] for trial in own] + apart
-    return next(iter(found), 0.0)
+    return next(iter(own + apart), 0.0)
 
 
-def _candidates(job: RunningJob, ranked: list[FrozenTrial]) -> list[Candidate]:
+def _candidates(job: RunningJob, ranked: list[_Ranked]) -> list[Candidate]:
     """The distinct configurations of the search but the default, the best first."""
     distinct: dict[Hyperparameters, Candidate] = {}
-    for trial in ranked:
-        point = job.spec.search_space.restore(trial.params)
-        if point != job.spec.default():
-            candidate = Candidate(f"trial-{trial.number}", point, trial.values[0], trial.user_attrs["seconds"])
-            distinct.setdefault(point, candidate)
+    for one in ranked:
+        if one.point != job.spec.default():
+            distinct.setdefault(one.point, one.candidate())
     return list(distinct.values())
-
-
-def _optimism(job: RunningJob, best: FrozenTrial, meter: Meter, later: Ahead) -> Optimism | None:
-    point = job.spec.search_space.restore(best.params)
-    return measure_optimism(job, f"trial-{best.number}", point, best.values[0], meter, later)
