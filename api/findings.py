@@ -64,12 +64,8 @@ def judge(
     sign = -1.0 if study.minimize else 1.0
     judged = {}
     for trial in found:
-        i = trial._trial_id
-        try:
-            point = study.spec.search_space.restore(trial.params)
-        except (KeyError, ValueError):  # of another program, with other parameters
-            continue
-        if i not in endings:
+        i, point = trial._trial_id, study.spec.search_space.find(trial.params)
+        if point is None or i not in endings:
             continue
         run = TrainingRun(records.get(i, ()), point, classes, endings[i])
         finding = diagnose(run)

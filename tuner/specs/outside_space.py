@@ -121,6 +121,13 @@ class OutsideSpace(RootModel[Mapping[Name, OutsideDimension]]):
                 point[name] = params[name]
         return tuple(point.items())
 
+    def find(self, params: Mapping[str, Any]) -> Point | None:
+        """As `restore`; None where `params` are no point of a space like this, as those of another program's trial can be."""
+        try:
+            return self.restore(params)
+        except (KeyError, ValueError):
+            return None
+
     def check(self, given: Mapping[str, Any]) -> dict[str, Scalar]:
         """`given` as parameters of this space. Raises ValueError that names the dimension and its rule."""
         point: dict[str, Scalar] = {}

@@ -230,6 +230,13 @@ class SearchSpace(Spec):
         """The point whose flat Optuna parameters are `params`. Raises KeyError where one is missing."""
         return self.suggest(_Stored(params))
 
+    def find(self, params: Mapping[str, Any]) -> Hyperparameters | None:
+        """As `restore`; None where `params` are no point of a space like this, as those of another program's trial can be."""
+        try:
+            return self.restore(params)
+        except (KeyError, ValueError):
+            return None
+
     def params(self, point: Hyperparameters) -> dict[str, Value] | None:
         """The flat Optuna parameters of `point`, or None where it lies outside this space."""
         recorder = _Recorder(self, point)

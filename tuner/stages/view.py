@@ -67,6 +67,7 @@ P_co = TypeVar("P_co", covariant=True)
 class Space(Protocol[P_co]):
     def suggest(self, trial: Suggests) -> P_co: ...
     def restore(self, params: Mapping[str, Any]) -> P_co: ...
+    def find(self, params: Mapping[str, Any]) -> P_co | None: ...
     def size(self) -> int | None: ...
 
 
@@ -218,7 +219,7 @@ class View(Generic[P]):
         else:
             trials[trial.number] = trial
             self._fill(trials, self.study_attributes())
-        if (point := self._restore(trial)) is not None:
+        if (point := self._space.find(trial.params)) is not None:
             self._seen.add(point)
 
     def sync(self, stored: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
@@ -229,7 +230,7 @@ class View(Generic[P]):
     def drop_last(self) -> None:
         """Forget the newest trial, which never came to the database; its point may be drawn again."""
         *others, last = self.trials()
-        if (point := self._restore(last)) is not None:
+        if (point := self._space.find(last.params)) is not None:
             self._seen.discard(point)
         self._fill(others, self.study_attributes())
 
@@ -252,7 +253,9 @@ class View(Generic[P]):
 
     def _hold(self, trials: Sequence[FrozenTrial], study_attributes: Mapping[str, Any]) -> None:
         self._fill(trials, study_attributes)
-        self._seen = {p for t in trials if t.state != TrialState.WAITING and (p := self._restore(t)) is not None}
+        self._seen = {
+            p for t in trials if t.state != TrialState.WAITING and (p := self._space.find(t.params)) is not None
+        }
         if not trials and self.default_params is not None:
             self._study.enqueue_trial(self.default_params)
 
@@ -308,12 +311,6 @@ class View(Generic[P]):
             return None
         self._seen.add(point)
         return Asked(trial.number, point)
-
-    def _restore(self, trial: FrozenTrial) -> P | None:
-        try:
-            return self._space.restore(trial.params)
-        except (KeyError, ValueError):
-            return None  # another program's trial, with other parameters
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

@@ -190,10 +190,7 @@ def _best(connection: Connection, study_id: int, spec: StudySpec | OutsideStudyS
 
 
 def _hyperparameters(trial: FrozenTrial, spec: StudySpec | OutsideStudySpec) -> Hyperparameters | None:
-    try:
-        return spec.search_space.restore(trial.params) if isinstance(spec, StudySpec) else None
-    except (KeyError, ValueError):
-        return None
+    return spec.search_space.find(trial.params) if isinstance(spec, StudySpec) else None
 
 
 def _promoted(connection: Connection, study_id: int) -> PromotedModel | None:

@@ -74,10 +74,8 @@ def _shown(value: object) -> str:
 def _fitted(spec: StudySpec, study: Study, trial: FrozenTrial) -> EarlierTrial | None:
     """The trial in terms of the later study's space; None where its configuration lies outside."""
     assert isinstance(study.spec, StudySpec)
-    try:
-        params = spec.search_space.params(study.spec.search_space.restore(trial.params))
-    except (KeyError, ValueError):
-        return None  # another program's trial, with other parameters
+    point = study.spec.search_space.find(trial.params)
+    params = None if point is None else spec.search_space.params(point)
     if params is None:
         return None
     whole = all(math.isfinite(value) for value in trial.intermediate_values.values())
