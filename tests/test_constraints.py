@@ -55,7 +55,12 @@ def test_what_is_too_large_wins_nothing(service: Service) -> None:
     assert best
     assert all(item["parameters"] <= LIMIT for item in best)
     promoted = service.get("/v1/studies/small/best?stage=promotion")["items"]
-    assert "default" in {item["contender"] for item in promoted}
+    assert promoted[0]["parameters"] <= LIMIT
+    [default] = [item for item in promoted if item["contender"] == "default"]
+    assert default["tied"] is False
+    entrants = service.get("/v1/studies/small/report")["race"]["entrants"]
+    [standing] = [entrant["standing"] for entrant in entrants if entrant["contender"] == "default"]
+    assert standing == "too large"
     status = service.status("small")
     assert status["state"] == "succeeded"
     assert service.get(f"/v1/models/{status['promoted']['model']}")["parameters"] <= LIMIT

@@ -63,12 +63,21 @@ def test_a_single_seed_is_judged_by_images() -> None:
 
 
 def test_who_is_aside_is_compared_and_cannot_win() -> None:
-    """The best of the others wins where the leader is trained for comparison only."""
-    nets = {"a": [rights(1)], "b": [rights(2, 0.88)], "c": [rights(3, 0.7)]}
-    race = Race({"a": 1, "b": 5, "c": 2}, 1, aside=frozenset({"a"}))
-    race.add({name: rows[0] for name, rows in nets.items()})
+    """Nobody is dropped for being behind one that is trained for comparison only; the best of the others leads, and the smallest
+    of those that are not worse wins."""
+    base, best = rights(2, 0.7), rights(1, 0.95)
+    nets: dict[str, list[Right | None]] = {"a": [best] * 3, "b": [base] * 3, "c": [close(base, 1)] * 3}
+    race = run(Race({"a": 1, "b": 5, "c": 2}, 3, aside=frozenset({"a"})), nets)
     assert race.last is not None
-    assert (race.last.leader, race.winner()) == ("a", "b")
+    assert (race.last.leader, race.winner(), race.dropped, race.ended) == ("b", "c", {}, "non-inferior")
+    assert race.tied() == ("c", "b")
+    assert race.seen["a"].difference == pytest.approx(0.25, abs=0.02)
+
+
+def test_one_that_can_win_is_enough() -> None:
+    """Whoever is trained for comparison only keeps no race going."""
+    race = run(Race({"a": 1, "b": 5}, 3, aside=frozenset({"a"})), {"a": [rights(1)] * 3, "b": [rights(2, 0.7)] * 3})
+    assert (race.ended, race.seeds, race.winner()) == ("one left", 1, "b")
 
 
 def test_nobody_wins_a_race_without_nets() -> None:

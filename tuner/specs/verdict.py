@@ -55,8 +55,9 @@ class Entrant(Spec):
     basis: Literal["images and seeds", "images"] | None = Field(
         None, description="of what that interval tells; with a single seed it cannot tell of seeds"
     )
-    standing: Literal["winner", "tied", "behind", "dropped", "failed"] = Field(
-        description="tied: not to be told apart from the best; behind: clearly worse at the last look; dropped: at an earlier one"
+    standing: Literal["winner", "tied", "behind", "dropped", "failed", "too large"] = Field(
+        description="tied: not to be told apart from the best; behind: clearly worse at the last look; dropped: at an earlier "
+        "one; too large: the default configuration where `constraints` leave it out, trained to be compared with"
     )
     dropped_at_look: int | None = None
     words: str = ""
@@ -70,7 +71,7 @@ class Race(Spec):
     planned_looks: int = Field(description="over which the error level was split")
     error: float = Field(description="at most such a share of races drops its best configuration early")
     margin: float = Field(description="a configuration that is not worse by more may win by being smaller")
-    leader: str = Field(description="the contender of the highest accuracy")
+    leader: str = Field(description="of those that may win, the contender of the highest accuracy")
     winner: str
     stopped_by: Literal["one left", "non-inferior", "max_seeds", "cost", "time"]
     entrants: tuple[Entrant, ...] = Field(

@@ -108,11 +108,13 @@ class _Racing:
         """The first seed's runs, of as many as are wanted and have not failed, and of the default configuration."""
         limit = self._job.spec.budget.timeout_seconds
         share, space = min(1.0, self._job.spec.subset.train / self._job.train_count), self._job.spec.search_space
+        # Who has begun stays as it is, whatever a retry's longer search has made of the local search since.
+        begun = {run.contender: run.hyperparameters for run in self._job.runs("promotion")}
         wanted = lined.count
         while True:
             # The slowest first, so that the last ones to run are short.
             chosen = sorted(lined.order[:wanted], key=lambda candidate: -candidate.seconds)
-            fitted = [Contender(c.name, fit(c.hyperparameters, space, share)) for c in chosen]
+            fitted = [Contender(c.name, begun.get(c.name) or fit(c.hyperparameters, space, share)) for c in chosen]
             default = Contender("default", self._job.spec.default())
             # Where the time may not suffice for all, the one that all are compared with comes first.
             contenders = [*fitted, default] if limit is None else [default, *fitted]
@@ -145,14 +147,17 @@ class _Racing:
         return race.ended
 
     def _lacks(self, race: Race, runs: dict[str, list[Run]]) -> Spent | None:
-        """Whether one more seed, and then verdict and ensemble, is more than may be spent."""
+        """Whether one more seed, and then verdict and ensemble, is more than may be spent, or was before the verdict began."""
         seconds = {name: runs[name][0].seconds or 0.0 for name in runs}
         winner = refit_seconds(self._job, seconds[race.winner()])
         default = refit_seconds(self._job, seconds.get("default", 0.0))
         verdict = [winner, default] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
         left, further = allowance(self._job, self._promotion), [seconds[name] for name in race.running]
         ensemble = ensemble_runs(self._job, winner, whole=True)
-        return left.lacks(further, verdict) or (None if left.in_time(further, verdict, *ensemble) else "time")
+        spent = left.lacks(further, verdict) or (None if left.in_time(further, verdict, *ensemble) else "time")
+        if spent is None and self._job.runs("verdict"):  # a retry has the whole time again
+            return "cost" if left.seconds is None else "time"
+        return spent
 
     def _train(self, contenders: Sequence[Contender], seed: int) -> list[Run]:
         """The runs of this seed."""
@@ -183,13 +188,12 @@ class _Racing:
 def tell(raced: Raced, images: int) -> RaceTold:
     race, tied = raced.race, raced.race.tied()
     assert race.last is not None
-    rest = sorted(set(race.sizes) - set(tied), key=lambda name: (not race.nets[name], -_mean(race, name), name))
+    others = set(race.sizes) - set(tied)
+    rest = sorted(others, key=lambda name: (not race.nets[name], name in race.aside, -_mean(race, name), name))
     winner, leader = race.winner(), race.last.leader
     chosen = (
         "of the highest accuracy" if winner == leader else "the smallest of those not worse by more than the margin"
     )
-    if leader in race.aside:
-        chosen = f"the best that may win, since {leader} is too large"
     return RaceTold(
         images=images,
         looks=race.looks,
@@ -239,15 +243,17 @@ def _entrant(raced: Raced, name: str, tied: bool) -> Entrant:
 
 def _standing(
     raced: Raced, name: str, tied: bool
-) -> tuple[Literal["winner", "tied", "behind", "dropped", "failed"], str]:
+) -> tuple[Literal["winner", "tied", "behind", "dropped", "failed", "too large"], str]:
     race = raced.race
     if name in race.failed:
         return "failed", raced.failures.get(name, "")
     if name == race.winner():
         return "winner", "the winner"
     seen = race.seen.get(name)
-    behind = "" if seen is None else f"{-100 * seen.difference:.2f} points behind the leader"
-    behind += "; too large to win" if name in race.aside else ""
+    way = "ahead of" if seen is not None and seen.difference > 0 else "behind"
+    behind = "" if seen is None else f"{100 * abs(seen.difference):.2f} points {way} the leader"
+    if name in race.aside:
+        return "too large", f"too large to win; {behind}" if behind else "too large to win"
     if name in race.dropped:
         return "dropped", f"dropped at look {race.dropped[name]}, {behind}: clearly worse"
     if not tied:

@@ -75,7 +75,7 @@ class Race:
     """The contenders, with the parameters of their nets."""
     max_seeds: int
     aside: frozenset[str] = frozenset()
-    """Who is trained for comparison and cannot win."""
+    """Who cannot win, and is trained to be compared with whoever leads."""
     nets: dict[str, list[Right]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     """At which look."""
@@ -103,6 +103,10 @@ class Race:
         """Who is trained with the next seed."""
         return tuple(name for name in self.sizes if name not in self.dropped and name not in self.failed)
 
+    @property
+    def _able(self) -> tuple[str, ...]:
+        return tuple(name for name in self.running if name not in self.aside)
+
     def add(self, right: Mapping[str, Right | None]) -> None:
         """What the nets of one more seed have right, of everyone that is running; None: that net has not reached its end."""
         for name in self.running:
@@ -119,9 +123,13 @@ class Race:
     def _look(self) -> None:
         running = {name: np.array(self.nets[name]) for name in self.running}
         gone = [np.array(rows) for name, rows in self.nets.items() if name not in running and len(rows) > 1]
-        self.last = look(running, self.planned_looks, gone)
+        able = {name: running[name] for name in self._able} or running
+        self.last = look(able, self.planned_looks, gone)
+        leader = self.last.leader
         self.seen |= self.last.behind
-        self.seen.pop(self.last.leader, None)
+        for name in running.keys() - able.keys():
+            self.seen[name] = _compare(name, leader, {name: running[name], leader: running[leader]}, gone)
+        self.seen.pop(leader, None)
         if self.seeds > 1:
             self.looks += 1
         if self.seeds >= self.max_seeds:
@@ -129,9 +137,9 @@ class Race:
         elif self.seeds > 1:
             # What the last look finds ends nobody's race any more; they are merely behind.
             self.dropped |= dict.fromkeys(sorted(self.last.worse), self.looks)
-        if len(self.running) == 1:
+        if len(self._able) <= 1:
             self.ended = "one left"
-        elif self.ended is None and self.seeds > 1 and self.last.non_inferior >= set(self.running):
+        elif self.ended is None and self.seeds > 1 and self.last.non_inferior >= set(self._able):
             self.ended = "non-inferior"
 
     def winner(self) -> str:
@@ -140,7 +148,7 @@ class Race:
         if self.last is None or not able:
             raise ValueError("a race needs a contender with a net that has reached its end, but has none")
         # Where nobody is left who can win, a contender that has left the race does.
-        left = [name for name in able if name in self.running] or able
+        left = self._able or able
         non_inferior = [name for name in left if name in self.last.non_inferior]
         if non_inferior:
             return min(non_inferior, key=lambda name: (self.sizes[name], -self.accuracy(name)))
