@@ -81,6 +81,17 @@ def test_who_takes_too_long_keeps_nobody_else_out(job: RunningJob) -> None:
     assert [candidate.name for candidate in found.order[: found.count]] == ["first", "last"]
 
 
+def test_what_comes_to_the_same_on_all_images_races_once(job: RunningJob) -> None:
+    """Batches of 128 and of 256 are both 256 there, those of 64 are not."""
+    promotion = job.promotion
+    assert promotion is not None
+    job.spec = job.spec.model_copy(update={"budget": job.spec.budget.model_copy(update={"timeout_seconds": None})})
+    points = [Hyperparameters(width=64, batch_size=size) for size in (128, 256, 64)]
+    ranked = [Candidate(f"of-{p.batch_size}", p, 0.95, 1.0, climbed=True) for p in points]
+    found = line_up(job, promotion, ranked, default_seconds=0.4)
+    assert [candidate.name for candidate in found.order] == ["of-128", "of-64"]
+
+
 def test_batches_that_grow_take_less_time(job: RunningJob) -> None:
     """A batch of 128 is fitted to 256 on all images, whose nets take less: 137 s instead of 159 for the dear one."""
     assert lined_up(job, 140, 0.95, 0.945) == ["cheap"]

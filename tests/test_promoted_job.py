@@ -71,7 +71,7 @@ def test_the_best_are_promoted_and_tested_once(service: Service) -> None:
 
     engine = open_database(service.settings.database_url)
     with reading(engine) as connection:
-        assert ledger.count_openings(connection, dataset.checksum) == 1
+        assert len(ledger.load_openings(connection, dataset.checksum)) == 1
     engine.dispose()
 
 

@@ -4,7 +4,9 @@ import hashlib
 import threading
 from collections.abc import Iterator
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial, create_trial
 
 from tests.conftest import wait_until
@@ -18,13 +20,16 @@ from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter
 from tuner.stages.promotion import promote
+from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate, Extent, climb, dear_last
+from tuner.stages.search import search
 from tuner.stages.verdict import judge
-from tuner.store import model_registry, trials
+from tuner.store import jobs, ledger, model_registry, trials
 from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState
+from tuner.store.ledger import Opener
 from tuner.store.model_files import read_weights
-from tuner.store.runs import RunState
+from tuner.store.runs import RunState, start_run
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,81 @@ def test_an_interrupted_promotion_comes_to_the_same_verdict(house: House, whole:
     assert {name: getattr(found, name) for name in same} == {name: getattr(expected, name) for name in same}
     assert found.delivered.seed == expected.delivered.seed
     assert len(house.openings(job)) == 1
+
+
+def test_who_has_begun_to_race_stays_as_it_is(house: House) -> None:
+    """Whatever a longer search and another local search would make of a trial, the net that has begun to race is the one that is
+    trained with every seed, told and delivered."""
+    job = house.post("begun", top_k=1)
+    search(job)
+    [best, *_] = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
+    point, [seed] = job.spec.search_space.restore(best.params), stage_seeds(job.spec.seed, "promotion")
+    raced = point.model_copy(update={"dropout": 0.05})
+    with writing(house.engine) as connection:
+        start_run(connection, job.lease, "promotion", f"trial-{best.number}", seed, raced, job.parameters(raced))
+    coordinate(job)
+    runs_of = [run for run in house.trained(job, "promotion") if run.contender == f"trial-{best.number}"]
+    assert len(runs_of) == 2
+    assert {run.hyperparameters for run in runs_of} == {raced}
+    [told] = [one for one in house.verdict(job).race.entrants if one.contender == f"trial-{best.number}"]
+    assert told.hyperparameters == raced
+
+
+def test_after_the_opening_no_net_joins_its_list(house: House) -> None:
+    """A job that is killed between the opening of the test set and its reading, and could afford more when it goes on, comes to
+    its verdict on the list that was opened."""
+    job = house.post("opened", max_seeds=3, max_cost=0.001)
+    search(job)
+    assert job.promotion is not None
+    finals = train_finalists(job, job.promotion, promote(job, job.promotion))
+    hashes = [net.sha256 for finalist in finals.finalists for net in finalist.nets]
+    opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum)
+    with writing(house.engine) as connection:
+        ledger.record_opening(connection, opener, hashes)
+        jobs.give_back(connection, job.lease)
+    again = house.claim()
+    assert again.spec.promotion is not None
+    unbounded = again.spec.promotion.model_copy(update={"max_cost": None})
+    again.spec = again.spec.model_copy(update={"promotion": unbounded})
+    coordinate(again)
+    assert (house.row(again).state, house.row(again).stop_reason) == (JobState.SUCCEEDED, "n_trials")
+    verdict = house.verdict(again)
+    assert verdict.gain is not None
+    assert (verdict.gain.seeds, verdict.race.stopped_by) == (2, "cost")
+    [opening] = house.openings(again)
+    assert set(opening.models) == set(hashes)
+
+
+def test_a_verdict_stands(house: House) -> None:
+    """A job that goes on after its verdict trains nothing anew, and ends for its reason."""
+    job = house.post("judged", top_k=1, max_seeds=1)
+    search(job)
+    assert job.promotion is not None
+    promoted = promote(job, job.promotion)
+    verdict = judge(job, promoted, train_finalists(job, job.promotion, promoted))
+    with writing(house.engine) as connection:
+        jobs.give_back(connection, job.lease)
+    again = house.claim()
+    assert again.spec.promotion is not None
+    longer = again.spec.promotion.model_copy(update={"max_seeds": 3})
+    again.spec = again.spec.model_copy(update={"promotion": longer})
+    coordinate(again)
+    assert house.row(again).stop_reason == "n_trials"
+    assert house.verdict(again) == verdict
+    assert {run.seed for run in house.trained(again, "promotion")} == set(stage_seeds(job.spec.seed, "promotion"))
+
+
+def test_another_programs_trial_is_not_promoted(house: House) -> None:
+    """Another program writes a trial of its own into the study, of other parameters and better than all: that changes nothing."""
+    job = house.post("foreign", top_k=1, max_seeds=1)
+    search(job)
+    foreign = optuna.load_study(study_name=job.name, storage=house.settings.database_url)
+    foreign.add_trial(create_trial(params={"x": 0.5}, distributions={"x": FloatDistribution(0, 1)}, value=1.0))
+    coordinate(job)
+    verdict = house.verdict(job)
+    assert verdict.optimism is not None
+    assert verdict.optimism.contender != "trial-8"
+    assert {run.contender for run in house.trained(job, "rung")} <= {f"trial-{number}" for number in range(8)}
 
 
 def test_another_opening_takes_force(house: House, whole: RunningJob) -> None:
@@ -225,7 +305,7 @@ def test_without_time_for_fresh_seeds_the_race_is_read(house: House) -> None:
     promoted = promote(again, promotion)
     budget = again.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
     again.spec = again.spec.model_copy(update={"budget": budget})
-    assert judge(again, promoted, train_finalists(again, promotion, promoted))
+    assert judge(again, promoted, train_finalists(again, promotion, promoted)).opening is not None
     gain = house.verdict(again).gain
     assert gain is not None
     assert (gain.fresh, gain.seeds) == (False, 2)

@@ -253,7 +253,7 @@ def test_nothing_is_left_of_a_purged_study(engine: Engine, store: Store, models_
     assert not any(path.exists() for path in (purged.model, purged.weights, purged.checkpoint))
     assert all(path.exists() for path in (after.model, after.weights, after.checkpoint))
     with reading(engine) as connection:
-        assert ledger.count_openings(connection, CHECKSUM) == 3
+        assert len(ledger.load_openings(connection, CHECKSUM)) == 3
         schedule = schedules.find_schedule(connection, "nightly")
         history = schedule_runs.list_runs(connection, schedule.id, None, 10)
         assert [(run.study, run.study_id is None) for run in history] == [("after", False), ("purged", True)]

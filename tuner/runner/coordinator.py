@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 from tuner.errors import LeaseLost, Unavailable
 from tuner.specs.job import PromoteWork
 from tuner.specs.outside_study import OutsideStudySpec
+from tuner.specs.study import PromotionSpec
+from tuner.specs.verdict import Verdict
 from tuner.stages.challenge import challenge, expected_epochs
 from tuner.stages.ensemble import assemble
 from tuner.stages.finalists import train_finalists
@@ -19,7 +21,7 @@ from tuner.stages.outside import search_outside
 from tuner.stages.promotion import promote
 from tuner.stages.search import search
 from tuner.stages.verdict import judge
-from tuner.store import attempts, jobs
+from tuner.store import attempts, jobs, verdicts
 from tuner.store.attempts import Ending
 from tuner.store.jobs import JobState, Progress
 
@@ -63,14 +65,18 @@ def _stages(job: RunningJob | LeasedJob[OutsideStudySpec]) -> str:
 def _promote(job: RunningJob, stop_reason: str) -> str:
     if job.promotion is None:
         return stop_reason
-    promotion = job.promotion
+    verdict = job.read(lambda connection: verdicts.of_job(connection, job.lease.job_id))
+    if verdict is None:  # else the job was interrupted, or has failed, after it
+        verdict = _judged(job, job.promotion)
+    challenge(job)
+    return stop_reason if verdict.opening is not None else "test_set_sealed"
+
+
+def _judged(job: RunningJob, promotion: PromotionSpec) -> Verdict:
     promoted = promote(job, promotion)
     job.enter("verdict")
     finals = train_finalists(job, promotion, promoted)
-    assembled = assemble(job, promotion, promoted, finals)
-    tested = judge(job, promoted, finals, assembled)
-    challenge(job)
-    return stop_reason if tested else "test_set_sealed"
+    return judge(job, promoted, finals, assemble(job, promotion, promoted, finals))
 
 
 def _end(job: LeasedJob[Any], state: JobState, stop_reason: str, error: str | None = None) -> None:

@@ -106,12 +106,14 @@ class _Assembling:
         return Assembled(tuple(one for one in (bag, student) if one is not None), told)
 
     def _affordable(self) -> _Extent:
-        """What there is time for. A student comes before members: the nets that there are can teach it, too."""
+        """What there is time for; nothing more after the test set was opened. A student comes before members: the nets that there
+        are can teach it, too."""
         begun = self._job.runs("ensemble")
         mine = [run for run in begun if run.contender == self._member.name]
         members, ended = len(mine), sum(run.state != RunState.RUNNING for run in mine)
-        if any(run.contender.startswith("student") for run in begun):
-            return _Extent(members, student=True)
+        student_begun = any(run.contender.startswith("student") for run in begun)
+        if student_begun or self._job.has_opened_test():
+            return _Extent(members, student_begun)
         seconds = refit_seconds(self._job, self._raced.runs[self._raced.winner.name][0].seconds or 0.0)
         left = allowance(self._job, self._promotion)
         for student in sorted({self._spec.student, False}, reverse=True):

@@ -104,7 +104,8 @@ def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, conten
 
 
 def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contenders: list[Contender]) -> int:
-    """How many fresh seeds may be trained: two whatever they cost, but no more than the job's time limit has time for.
+    """How many fresh seeds may be trained: two whatever they cost, but no more than the job's time limit has time for, and none
+    after the test set was opened.
 
     An ensemble takes the second one's time rather than have no student, and further ones' rather than have fewer members.
     """
@@ -113,7 +114,8 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
     found = [run for run in job.runs("verdict") if run.seed in seeds]
     ended = {(run.contender, run.seed) for run in found if run.state != RunState.RUNNING}
     fewest, left = len({run.seed for run in found}), allowance(job, promotion)
-    for count in range(promotion.max_seeds, fewest, -1):
+    most = fewest if job.has_opened_test() else promotion.max_seeds
+    for count in range(most, fewest, -1):
         pairs = [(contender.name, seed) for seed in seeds[:count] for contender in contenders]
         ahead_of_it = [s for pair, s in zip(pairs, seconds * count, strict=True) if pair not in ended]
         ensemble = ensemble_runs(job, seconds[0], whole=count > EXPECTED_SEEDS) if count > 1 else []

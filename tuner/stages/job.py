@@ -17,7 +17,7 @@ from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.specs.study import EnsembleSpec, PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
-from tuner.store import curves, trials
+from tuner.store import curves, ledger, trials
 from tuner.store.events import Entry
 from tuner.store.runs import Run, Stage, load_runs
 
@@ -105,6 +105,10 @@ class RunningJob(LeasedJob[StudySpec]):
     def runs(self, stage: Stage) -> list[Run]:
         """What this job has trained in a stage, in the order of their starts."""
         return self.read(lambda connection: load_runs(connection, self.study_id, self.lease.job_id, stage))
+
+    def has_opened_test(self) -> bool:
+        """Whether the sealed test set was opened by an earlier attempt, so that no net joins its frozen list."""
+        return self.read(lambda connection: ledger.has_opened(connection, self.lease.job_id))
 
     def new_key(self, what: str) -> str:
         """A name that no other task has, of this job or another."""

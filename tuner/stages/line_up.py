@@ -24,7 +24,8 @@ class LineUp:
 
 
 def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], default_seconds: float) -> LineUp:
-    """Of the `ranked`; `default_seconds` takes the default configuration for as many images as their seconds are of.
+    """Of the `ranked`, those that are distinct on all images; `default_seconds` takes the default configuration for as many
+    images as their seconds are of.
 
     Who takes too long for what is to come after the race gives way to the next, as long as the rung's images hardly tell that one
     from the best; else less comes afterwards. After a restart those are first whose nets have begun, and nobody joins a race that
@@ -33,7 +34,7 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
     raced = job.runs("promotion")
     [first_seed] = stage_seeds(job.spec.seed, "promotion")
     begun = {run.contender: run.state for run in raced if run.seed == first_seed}
-    ranked = _begun_first(ranked, begun)
+    ranked = _distinct(job, _begun_first(ranked, begun))
     if job.spec.budget.timeout_seconds is None:
         return LineUp(ranked, promotion.top_k)
     sound = [candidate for candidate in ranked if begun.get(candidate.name) != RunState.DIVERGED]
@@ -56,6 +57,17 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
 
 def _begun_first(candidates: list[Candidate], begun: Collection[str]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: candidate.name not in begun)
+
+
+def _distinct(job: RunningJob, ranked: Sequence[Candidate]) -> list[Candidate]:
+    """The first of those that come to the same when they are fitted to all images; none that comes to the default."""
+    share, seen, found = min(1.0, job.spec.subset.train / job.train_count), {job.spec.default()}, []
+    for candidate in ranked:
+        point = fit(candidate.hyperparameters, job.spec.search_space, share)
+        if point not in seen:
+            seen.add(point)
+            found.append(candidate)
+    return found
 
 
 def _as_good(job: RunningJob, candidate: Candidate, best: Candidate) -> bool:

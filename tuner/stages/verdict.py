@@ -59,8 +59,8 @@ class _Reading:
     built_milliseconds: tuple[float, ...] = ()
 
 
-def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assembled | None = None) -> bool:
-    """Keep the winner's, the default's and the ensemble's models, and record the verdict; answers whether the test set is open.
+def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assembled | None = None) -> Verdict:
+    """Keep the winner's, the default's and the ensemble's models, and record the verdict.
 
     The opening stands in the ledger before an image is read; a restart in between opens the same list again. A study whose test
     set was opened for other models before keeps these without a test accuracy, unless the job forces it.
@@ -83,7 +83,7 @@ def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assemb
         verdicts.record(connection, job.study_id, job.lease.job_id, verdict)
 
     job.write(finish)
-    return reading is not None
+    return verdict
 
 
 def _read(job: RunningJob, final: _Frozen) -> _Reading | None:

@@ -8,7 +8,7 @@ unless it is forced. An opening counts for ever, by the images' checksum.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from tuner.errors import TestSetSealed
 from tuner.store.clock import now
@@ -81,10 +81,10 @@ def load_openings(connection: Connection, checksum: str) -> list[Opening]:
     return [_opening(row) for row in connection.execute(query)]
 
 
-def count_openings(connection: Connection, checksum: str) -> int:
-    """How often the test set with this checksum was opened, by all studies."""
-    query = select(func.count()).where(test_ledger.c.dataset_checksum == checksum)
-    return int(connection.execute(query).scalar_one())
+def has_opened(connection: Connection, job_id: int) -> bool:
+    """Whether this job has opened a test set: its list is frozen then."""
+    query = select(test_ledger.c.id).where(test_ledger.c.job_id == job_id).limit(1)
+    return connection.execute(query).one_or_none() is not None
 
 
 def _who_asked(connection: Connection, job_id: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from tuner.specs.verdict import Verdict
 from tuner.store.clock import now
@@ -25,6 +25,13 @@ def of_study(connection: Connection, study_id: int) -> Verdict | None:
     """Of its newest promotion."""
     query = select(verdicts).where(verdicts.c.study_id == study_id).order_by(verdicts.c.job_id.desc()).limit(1)
     return _verdict(connection.execute(query).one_or_none())
+
+
+def newest_job(connection: Connection, study_id: int) -> int | None:
+    """The last one of the study that has come to a verdict."""
+    query = select(func.max(verdicts.c.job_id)).where(verdicts.c.study_id == study_id)
+    job_id: int | None = connection.execute(query).scalar_one()
+    return job_id
 
 
 def _verdict(row: Row[Any] | None) -> Verdict | None:
