@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from api import views
-from api.answers import BestConfiguration, ImportancesAnswer
+from api.answers import ImportancesAnswer
 from api.findings import judge
 from api.report_answers import (
     CostAnswer,
@@ -28,7 +28,7 @@ from tuner.specs.diagnosis import StudyDiagnosis
 from tuner.specs.study import StudySpec
 from tuner.specs.verdict import Verdict
 from tuner.statistics.study_diagnosis import JudgedTrial, diagnose_study
-from tuner.store import attempts, jobs, ledger, model_registry, runs, trial_samples, verdicts
+from tuner.store import attempts, curves, jobs, ledger, model_registry, runs, trial_samples, verdicts
 from tuner.store.jobs import UNFINISHED
 from tuner.store.model_registry import Model
 from tuner.store.studies import Study
@@ -92,17 +92,6 @@ def report_on(connection: Connection, subject: Subject, importances: Importances
     )
 
 
-def best_configuration(connection: Connection, study: Study) -> tuple[BestConfiguration, str] | None:
-    """Of the furthest stage there is."""
-    for found in (
-        views.best_of_promotion(connection, study, 1, None),
-        views.best_of_search(connection, study, 1, None),
-    ):
-        if found.items:
-            return found.items[0], found.stage
-    return None
-
-
 def _dataset(study: Study, datasets_dir: Path) -> Dataset | None:
     """None where the study has none, or it was deleted."""
     if not isinstance(study.spec, StudySpec):
@@ -140,24 +129,21 @@ def _model(model: Model | None) -> ReportedModel | None:
 
 
 def _best(connection: Connection, study: Study, winner: Model | None) -> ReportedBest | None:
-    found = best_configuration(connection, study)
-    if found is None:
+    found = views.furthest_best(connection, study, 1, None)
+    if not found.items:
         return None
-    configuration, stage = found
-    if stage == "promotion" and winner is not None:
-        chosen = views.best_of_promotion(connection, study, 500, None).items
-        configuration = next((item for item in chosen if item.contender == winner.contender), configuration)
-    metrics = winner.metrics if winner is not None and stage == "promotion" else None
+    [configuration] = found.items
+    kept = winner if winner is not None and winner.id == configuration.model else None
     return ReportedBest(
-        stage="promotion" if stage == "promotion" else "search",
+        stage=found.stage,
         number=configuration.number,
         hyperparameters=configuration.hyperparameters,
         parameters=configuration.parameters,
         value=configuration.value,
         train_images=configuration.train_images,
-        model=winner.id if metrics is not None and winner is not None else None,
-        test_accuracy=metrics.test_accuracy if metrics is not None else None,
-        test_interval=metrics.test_interval if metrics is not None else None,
+        model=configuration.model,
+        test_accuracy=configuration.test_accuracy,
+        test_interval=None if kept is None else kept.metrics.test_interval,
     )
 
 
@@ -181,22 +167,16 @@ def _gain(verdict: Verdict | None, models: dict[str, Model | None]) -> GainAnswe
             images=told.images,
             words=told.words,
         )
-    accuracies = [model.metrics.test_accuracy if model else None for model in (models["single"], models["default"])]
-    winner, default = accuracies
-    known = winner is not None and default is not None
+    words = "Nothing was compared with the default configuration on the sealed test set."
     if models["single"] is not None and models["single"] == models["default"]:
         words = "The default configuration itself has won, so there is nothing that tuning has bought."
-    elif known:
-        words = "Of the gain over the default configuration there is no interval, so it may be chance."
-    else:
-        words = "Nothing was compared with the default configuration on the sealed test set."
     return GainAnswer(
-        over_default=winner - default if winner is not None and default is not None else None,
+        over_default=None,
         interval=None,
         verdict="unknown",
-        winner_accuracy=winner,
-        default_accuracy=default,
-        seeds=1 if known else None,
+        winner_accuracy=None,
+        default_accuracy=None,
+        seeds=None,
         images=None,
         words=words,
     )
@@ -235,9 +215,8 @@ def _headline(study: Study, gain: GainAnswer, best: ReportedBest | None, total: 
 
 def _cost(connection: Connection, subject: Subject) -> CostAnswer:
     study = subject.study
-    searched = [trial.run for trial in subject.judged.values()]
-    seconds = sum(record.seconds for run in searched for record in run.records)
-    stages = [StageCostAnswer(stage="search", runs=len(searched), cpu_seconds=round(seconds, 3))] if searched else []
+    searched, seconds = curves.cost_of_trials(connection, study.id)
+    stages = [StageCostAnswer(stage="search", runs=searched, cpu_seconds=round(seconds, 3))] if searched else []
     for stage, count, cpu_seconds in runs.costs_of_study(connection, study.id):
         stages.append(StageCostAnswer(stage=stage, runs=count, cpu_seconds=round(cpu_seconds, 3)))
     return CostAnswer(

@@ -177,8 +177,9 @@ def _is_tied(study: Study, best: float, value: float) -> bool | None:
 
 def best_of_promotion(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
     """The configurations that were retrained on the full data: the winner, those not to be told apart from the best, the smallest
-    first, then the others by their accuracy on the validation images. Before there is a winner all are by accuracy."""
-    job_id = runs.newest_job(connection, study.id, "promotion")
+    first, then the others by their accuracy on the validation images. Before there is a winner all are by accuracy. Of the newest
+    promotion that has come to a verdict, or else of the newest."""
+    job_id = verdicts.newest_job(connection, study.id) or runs.newest_job(connection, study.id, "promotion")
     found = model_registry.list_models(connection, None, 500, study.id)
     models = {model.contender: model for model in found if model.job_id == job_id}
     done: dict[str, list[Run]] = {}
@@ -213,6 +214,12 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
         )
         items.append(configuration)
     return BestAnswer(stage="promotion", items=items)
+
+
+def furthest_best(connection: Connection, study: Study, k: int, max_parameters: int | None) -> BestAnswer:
+    """Of the furthest stage that has any."""
+    promoted = best_of_promotion(connection, study, k, max_parameters)
+    return promoted if promoted.items else best_of_search(connection, study, k, max_parameters)
 
 
 def mean_accuracy(found: Sequence[Run]) -> float:
@@ -297,9 +304,4 @@ def _shown(point: Hyperparameters | Point) -> Configuration:
 
 def _point(study: Study, trial: FrozenTrial) -> Hyperparameters | Point | None:
     """None for a foreign study's trial, and for one of another program whose parameters are not those of the space."""
-    if study.spec is None:
-        return None
-    try:
-        return study.spec.search_space.restore(_params(trial))
-    except (KeyError, ValueError):
-        return None
+    return None if study.spec is None else study.spec.search_space.find(_params(trial))

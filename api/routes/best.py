@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import yaml
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import Connection
 
 from api import views
 from api.answers import BestAnswer
@@ -13,7 +12,6 @@ from api.problems import described
 from api.recipes import recipe_of
 from tuner.errors import NotFound
 from tuner.exports.script import render
-from tuner.store.studies import Study
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -30,6 +28,12 @@ Format = Annotated[
 ]
 Rank = Annotated[int, Query(ge=1, le=100, description="of the configuration that a script is for", examples=[1])]
 MaxParameters = Annotated[int | None, Query(ge=1, description="only nets of at most so many", examples=[100_000])]
+
+STAGES = {
+    "search": views.best_of_search,
+    "promotion": views.best_of_promotion,
+    None: views.furthest_best,
+}
 
 FORMATS = {
     "application/yaml": {"schema": {"$ref": "#/components/schemas/BestAnswer"}},
@@ -57,7 +61,7 @@ def get_best(
     prints the test accuracy."""
     study = find_study(connection, name)
     script = form in ("keras", "torch")
-    best = _best(connection, study, stage, rank if script else k, max_parameters)
+    best = STAGES[stage](connection, study, rank if script else k, max_parameters)
     if form == "json":
         return best
     if form == "yaml":
@@ -67,17 +71,3 @@ def get_best(
     source = render(recipe_of(study, best.stage, best.items[rank - 1], settings.datasets_dir), form)
     headers = {"Content-Disposition": f'inline; filename="{study.name}-{form}.py"'}
     return Response(source, media_type="text/x-python", headers=headers)
-
-
-def _best(
-    connection: Connection,
-    study: Study,
-    stage: Literal["search", "promotion"] | None,
-    k: int,
-    max_parameters: int | None,
-) -> BestAnswer:
-    if stage != "search":
-        promoted = views.best_of_promotion(connection, study, k, max_parameters)
-        if promoted.items or stage == "promotion":
-            return promoted
-    return views.best_of_search(connection, study, k, max_parameters)

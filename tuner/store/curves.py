@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from tuner.specs.epoch import EpochRecord
 from tuner.store.tables import curves
+from tuner.store.trials import TRIALS
 
 Subject = Literal["trial", "run"]
 
@@ -61,6 +62,17 @@ def count_records(connection: Connection, subject: Subject, subject_ids: Sequenc
         curves.c.subject == subject, curves.c.subject_id.in_(subject_ids)
     )
     return {row[0]: row[1] for row in connection.execute(query.group_by(curves.c.subject_id))}
+
+
+def cost_of_trials(connection: Connection, study_id: int) -> tuple[int, float]:
+    """How many of the study's trials have trained an epoch, and the CPU seconds of all their epochs."""
+    of_study = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
+    seconds = func.sum(curves.c.record["seconds"].as_float())
+    query = select(func.count(curves.c.subject_id.distinct()), seconds).where(
+        curves.c.subject == "trial", curves.c.subject_id.in_(of_study)
+    )
+    row = connection.execute(query).one()
+    return row[0], float(row[1] or 0.0)
 
 
 def forget(connection: Connection, subject: Subject, subject_id: int) -> None:
