@@ -20,7 +20,7 @@ ENDED = ("succeeded", "failed", "cancelled", "foreign")
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True)
 
 
 class Page(Answer, Generic[T]):

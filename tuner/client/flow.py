@@ -145,7 +145,7 @@ def read(response: httpx.Response, kind: type[T]) -> T:
         whole: T = raw
         return whole
     try:
-        return TypeAdapter(kind).validate_json(response.content)
+        return TypeAdapter(kind).validate_json(response.content, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole of it"

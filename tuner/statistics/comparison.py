@@ -150,11 +150,11 @@ def compare_nets(contender: NDArray[np.bool_], rival: NDArray[np.bool_]) -> Comp
     )
 
 
-def are_apart(first: float, second: float, images: int, level: float = 0.95) -> bool:
+def are_apart(first: float, second: float, images: int) -> bool:
     """Whether two accuracies on as many images differ by more than other images would explain, were they different for both: seen
     on the same images, which is all that is known here, they are apart somewhat earlier. Of seeds it knows nothing."""
     variance = (first * (1 - first) + second * (1 - second)) / images
-    return bool(abs(first - second) > -stdtrit(max(1, images - 1), (1 - level) / 2) * np.sqrt(variance))
+    return bool(abs(first - second) > -stdtrit(max(1, images - 1), 0.025) * np.sqrt(variance))
 
 
 def residual_mean_square(correct: Correct) -> float:

@@ -23,6 +23,8 @@ from scipy.special import stdtrit
 
 Array = NDArray[np.floating[Any]]
 
+TAIL = 0.025
+
 FEWEST = 5
 """With fewer, nothing can be said of τ."""
 
@@ -40,8 +42,8 @@ class RankCorrelation:
     """Of the interval; −1 and 1 where nothing can be said."""
 
 
-def kendall(first: Array, second: Array, level: float = 0.95) -> RankCorrelation:
-    """τ-b of paired values, both (configurations,)."""
+def kendall(first: Array, second: Array) -> RankCorrelation:
+    """τ-b of paired values, both (configurations,), with its 95 % interval."""
     count = len(first)
     agreement, untied = _pairs(first, second)
     if untied == 0:
@@ -49,15 +51,14 @@ def kendall(first: Array, second: Array, level: float = 0.95) -> RankCorrelation
     tau = float(agreement.sum() / untied)
     if count < FEWEST:
         return RankCorrelation(tau, -1.0, 1.0)
-    tail = (1 - level) / 2
     # Where every pair agrees, z is infinite; one disagreement in all pairs is the next that could have been seen.
     edge = 1 - 2 / (count * (count - 1) / 2)
     z, slope = np.arctanh(np.clip(tau, -edge, edge)), 1 - np.clip(tau, -edge, edge) ** 2
     shares = agreement.sum(axis=1) / (count - 1)
     jackknife = np.sqrt(4 * (count - 1) / (count * (count - 2)) * shares.var(ddof=1)) / slope
     reach = max(
-        -stdtrit(count - 2, tail) * jackknife,
-        -stdtrit(NORMAL_FREEDOM, tail) * np.sqrt(FIELLER / (count - 4)),
+        -stdtrit(count - 2, TAIL) * jackknife,
+        -stdtrit(NORMAL_FREEDOM, TAIL) * np.sqrt(FIELLER / (count - 4)),
     )
     return RankCorrelation(tau, min(tau, float(np.tanh(z - reach))), max(tau, float(np.tanh(z + reach))))
 

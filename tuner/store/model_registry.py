@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Row, Select, bindparam, insert, select, tuple
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.spec import Spec
 from tuner.store import trials
-from tuner.store.clock import now
 from tuner.store.tables import models, studies
 
 
@@ -63,7 +62,7 @@ def add_model(connection: Connection, model: Model) -> None:
         "metrics": model.metrics.model_dump(),
         "sha256": model.sha256,
         "promoted": model.promoted,
-        "created_at": model.created_at or now(),
+        "created_at": model.created_at,
     }
     connection.execute(insert(models).values(values))
 

@@ -39,7 +39,6 @@ from tuner.store.clock import from_optuna, optuna_now
 
 STUDIES: Table = optuna_models.StudyModel.__table__
 DIRECTIONS: Table = optuna_models.StudyDirectionModel.__table__
-STUDY_USER_ATTRIBUTES: Table = optuna_models.StudyUserAttributeModel.__table__
 STUDY_SYSTEM_ATTRIBUTES: Table = optuna_models.StudySystemAttributeModel.__table__
 TRIALS: Table = optuna_models.TrialModel.__table__
 PARAMS: Table = optuna_models.TrialParamModel.__table__
