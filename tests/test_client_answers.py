@@ -9,6 +9,8 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from tuner.client import Client
+from tuner.client.answers import StudyStatus
+from tuner.client.flow import read
 from tuner.client.method import ItemsMethod, Method
 
 Schema = dict[str, Any]
@@ -27,6 +29,13 @@ def methods() -> dict[str, tuple[tuple[str, str], type[BaseModel], bool]]:
 
 
 METHODS = methods()
+
+
+def grown(value: Any) -> Any:
+    """With a field that this client does not know in each object."""
+    if isinstance(value, list):
+        return [grown(item) for item in value]
+    return {**{key: grown(item) for key, item in value.items()}, "newer": 1} if isinstance(value, dict) else value
 
 
 def branches(schema: Schema, root: Schema) -> Iterator[Schema]:
@@ -89,3 +98,12 @@ def test_the_client_reads_what_the_service_answers(api: httpx.Client) -> None:
         faults[name] = list(unread(mine, mine, schema, document))
     assert len(faults) > 30
     assert {name: found for name, found in faults.items() if found} == {}
+
+
+def test_what_a_newer_service_answers_more_is_passed_over(api: httpx.Client) -> None:
+    """A field that is not known here, in the answer or anywhere in it, the study's spec included."""
+    api.post("/v1/studies", json={"name": "a"}).raise_for_status()
+    answer = api.get("/v1/studies/a")
+    newer = httpx.Response(200, json=grown(answer.json()), request=answer.request)
+    assert "newer" in newer.json()["spec"]["budget"]
+    assert read(newer, StudyStatus) == read(answer, StudyStatus)

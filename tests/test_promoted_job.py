@@ -20,7 +20,7 @@ from tuner.settings import Settings
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import SearchSpace
-from tuner.store import ledger, runs, studies
+from tuner.store import curves, ledger, runs, studies
 from tuner.store.database import open_database, reading
 from tuner.store.model_files import StoredNet
 from tuner.store.runs import RunState
@@ -72,6 +72,8 @@ def test_the_best_are_promoted_and_tested_once(service: Service) -> None:
     engine = open_database(service.settings.database_url)
     with reading(engine) as connection:
         assert len(ledger.load_openings(connection, dataset.checksum)) == 1
+        trained, seconds = curves.cost_of_trials(connection, 1)
+    assert (trained, seconds > 0) == (status["trials"]["total"], True)
     engine.dispose()
 
 

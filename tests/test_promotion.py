@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial, create_trial
 
-from tests.conftest import wait_until
+from tests.conftest import connect, wait_until
 from tests.digits import TEST_IMAGES
 from tests.house import House, open_house
 from tuner.runner.coordinator import coordinate
@@ -24,12 +24,12 @@ from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate, Extent, climb, dear_last
 from tuner.stages.search import search
 from tuner.stages.verdict import judge
-from tuner.store import jobs, ledger, model_registry, trials
+from tuner.store import curves, jobs, ledger, model_registry, trials
 from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState
 from tuner.store.ledger import Opener
 from tuner.store.model_files import read_weights
-from tuner.store.runs import RunState, start_run
+from tuner.store.runs import RunState, end_run, start_run
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,9 @@ def test_a_verdict_tells_what_was_trained(house: House, whole: RunningJob) -> No
     assert verdict.optimism is not None
     assert (verdict.optimism.seeds, verdict.optimism.images) == (3, 400)
     assert verdict.optimism.value == pytest.approx(verdict.optimism.search_value - verdict.optimism.fresh_value)
+    fresh = [run.id for run in house.trained(whole, "optimism")]
+    last = [told[-1].validation_accuracy for told in whole.read(lambda c: curves.load_many(c, "run", fresh)).values()]
+    assert verdict.optimism.fresh_value == pytest.approx(sum(last) / 3)
     assert {entrant.contender for entrant in verdict.race.entrants} == {run.contender for run in race}
     assert sum(entrant.seeds for entrant in verdict.race.entrants) == len(race)
     for entrant in verdict.race.entrants:
@@ -194,6 +197,26 @@ def test_another_programs_trial_is_not_promoted(house: House) -> None:
     assert verdict.optimism is not None
     assert verdict.optimism.contender != "trial-8"
     assert {run.contender for run in house.trained(job, "rung")} <= {f"trial-{number}" for number in range(8)}
+
+
+def test_a_promotion_under_way_hides_no_verdict(house: House, whole: RunningJob) -> None:
+    """While a further one has trained nets, however good, the best is what the last verdict was about, with its own figures."""
+    further = house.queue(whole.study_id, epochs=1)
+    [seed] = stage_seeds(further.spec.seed, "promotion")
+    point = Hyperparameters(depth=1, width=20)
+    with writing(house.engine) as connection:
+        run_id = start_run(connection, further.lease, "promotion", "trial-1", seed, point, 1)
+        end_run(connection, run_id, RunState.COMPLETE, validation_accuracy=1.0, seconds=1.0, cpu_seconds=1.0)
+    with connect(house.settings) as api:
+        report = api.get("/v1/studies/whole/report").raise_for_status().json()
+        best = api.get("/v1/studies/whole/best").raise_for_status().json()["items"][0]
+        model = api.get(f"/v1/models/{house.verdict(whole).delivered.model}").raise_for_status().json()
+    for told in (report["best"], best):
+        assert (told["model"], told["hyperparameters"]) == (model["id"], model["hyperparameters"])
+        assert told["test_accuracy"] == model["metrics"]["test_accuracy"]
+    assert report["best"]["test_interval"] == model["metrics"]["test_interval"]
+    with writing(house.engine) as connection:
+        jobs.end_job(connection, further.lease, JobState.FAILED, "error", "")
 
 
 def test_another_opening_takes_force(house: House, whole: RunningJob) -> None:

@@ -88,7 +88,9 @@ def test_the_numbers_are_those_of_the_study(api: httpx.Client, report: dict[str,
     assert {"over_default", "interval", "verdict"} <= report["gain"].keys()
     assert {"value", "interval", "verdict"} <= report["tau"].keys()
     assert report["cost"]["wall_seconds"] > 0
-    assert {"search", "promotion"} <= {stage["stage"] for stage in report["cost"]["stages"]}
+    stages = {stage["stage"]: stage for stage in report["cost"]["stages"]}
+    assert {"search", "promotion"} <= stages.keys()
+    assert stages["search"]["runs"] == status["trials"]["total"]
     assert report["cost"]["cpu_seconds"] == pytest.approx(
         sum(s["cpu_seconds"] for s in report["cost"]["stages"]), abs=0.01
     )
