@@ -89,7 +89,7 @@ def test_ended_studies_correct_the_estimates_to_come() -> None:
 def test_what_chance_does_is_not_counted_twice() -> None:
     """Studies that lay as far from what was simulated as chance alone takes them leave the interval as it is; where nothing of
     that was simulated, the same scatter widens it."""
-    apart = [EndedStudy(10.0, 0.3, 10.0 * math.exp(0.3 * side)) for side in (-1, 1)] * 10
+    apart = [EndedStudy(10.0, 0.4, 10.0 * math.exp(0.4 * side)) for side in (-1, 1)] * 10
     unexplained = [replace(told, chance=0.0) for told in apart]
     plain, same, wider = (expect(promotion=None, past=past) for past in ((), apart, unexplained))
     assert plain.simulated_spread is not None
