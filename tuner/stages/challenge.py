@@ -24,7 +24,7 @@ from tuner.stages.view import derive_seed
 from tuner.statistics.comparison import Comparison, Correct, compare
 from tuner.store import champions, deliveries, model_registry, schedule_runs, schedules
 from tuner.store.champions import Champion, Contest, Decision, Ruling
-from tuner.store.model_files import ModelConfig, StoredNet, read_config, read_weights
+from tuner.store.model_files import ModelConfig, read_config
 from tuner.store.runs import Run, RunState
 from tuner.store.schedules import Schedule
 
@@ -181,13 +181,7 @@ def _in_words(seen: Comparison) -> str:
 def _correct(job: RunningJob, trained: list[Run]) -> Correct:
     """(seeds, images): which of the validation images the runs' nets have right."""
     images, labels = images_of(job.dataset, job.race_slice.validation)
-    rows = []
-    for run in trained:
-        weights = read_weights(job.models_dir / str(run.weights))
-        net = StoredNet.from_bytes(weights, run.hyperparameters.activation)
-        rows.append(net.predict(images).argmax(axis=1) == labels)
-        job.tick()
-    return np.array(rows)
+    return np.array([job.right(job.net(run), images, labels) for run in trained])
 
 
 def _decide(connection: Connection, job: RunningJob, schedule_id: int, verdict: Ruling, contest: Contest) -> None:

@@ -24,9 +24,9 @@ from tuner.stages.finalists import Finals
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
-from tuner.stages.race import full_plan, stored_net
+from tuner.stages.race import full_plan
 from tuner.stages.retraining import Contender, retrain, stage_seeds
-from tuner.store.model_files import WEIGHTS, AnyNet, StoredBag, read_weights, remove_weights, write_weights
+from tuner.store.model_files import WEIGHTS, AnyNet, StoredBag, remove_weights, write_weights
 from tuner.store.runs import Run, RunState
 
 CHUNK = 5000
@@ -146,7 +146,7 @@ class _Assembling:
         Better is the lower cross-entropy on the images by which the selection was made.
         """
         pool = [*members, *self._paid]
-        said = [self._ask(stored_net(self._job, run), self._images) for run in pool]
+        said = [self._ask(self._job.net(run), self._images) for run in pool]
         choices = []
         if len(members) > 1:
             choices.append(list(range(len(members))))
@@ -163,11 +163,11 @@ class _Assembling:
     def _join(self, pool: list[Run], chosen: list[int], validation_accuracy: float) -> Built:
         places = sorted(set(chosen))
         nets, votes = [pool[k] for k in places], tuple(chosen.count(k) for k in places)
-        weights = pack([load(read_weights(self._job.models_dir / str(run.weights))) for run in nets])
+        weights = pack([load(self._job.weights(run)) for run in nets])
         return Built(
             kind="bag",
             weights=weights,
-            net=StoredBag(tuple(stored_net(self._job, run) for run in nets), votes),
+            net=StoredBag(tuple(self._job.net(run) for run in nets), votes),
             hyperparameters=self._raced.winner.hyperparameters,
             parameters=sum(run.parameters for run in nets),
             validation_accuracy=validation_accuracy,
@@ -209,8 +209,8 @@ class _Assembling:
         [run] = found
         return Built(
             kind="student",
-            weights=read_weights(self._job.models_dir / str(run.weights)),
-            net=stored_net(self._job, run),
+            weights=self._job.weights(run),
+            net=self._job.net(run),
             hyperparameters=run.hyperparameters,
             parameters=run.parameters,
             validation_accuracy=run.validation_accuracy or 0.0,

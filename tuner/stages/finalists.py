@@ -14,9 +14,9 @@ from tuner.stages.allowance import allowance, ensemble_runs, refit_seconds
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
-from tuner.stages.race import Raced, full_plan, stored_net
+from tuner.stages.race import Raced, full_plan
 from tuner.stages.retraining import Contender, retrain, stage_seeds
-from tuner.store.model_files import StoredNet, read_weights
+from tuner.store.model_files import StoredNet
 from tuner.store.runs import Run, RunState
 
 
@@ -84,8 +84,7 @@ def _finalists(job: RunningJob, winner: str, found: list[Run]) -> tuple[Finalist
 
 
 def _net(job: RunningJob, run: Run) -> Net:
-    weights = read_weights(job.models_dir / str(run.weights))
-    return Net(run, hashlib.sha256(weights).hexdigest(), stored_net(job, run))
+    return Net(run, hashlib.sha256(job.weights(run)).hexdigest(), job.net(run))
 
 
 def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, contenders: list[Contender]) -> list[Run]:

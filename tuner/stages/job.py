@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from tuner.data.catalogue import Dataset
+from tuner.data.sealed import Pixels
 from tuner.data.splits import part_sizes, refit_sizes
 from tuner.executors.protocol import DataSlice, EpochEnded, Event, Executor, Task
 from tuner.specs.epoch import EpochRecord
@@ -19,6 +22,7 @@ from tuner.specs.study import EnsembleSpec, PromotionSpec, StudySpec
 from tuner.stages.leased_job import LeasedJob
 from tuner.store import curves, ledger, trials
 from tuner.store.events import Entry
+from tuner.store.model_files import AnyNet, StoredNet, read_weights
 from tuner.store.runs import Run, Stage, load_runs
 
 MAX_KILLED = 3
@@ -105,6 +109,19 @@ class RunningJob(LeasedJob[StudySpec]):
     def runs(self, stage: Stage) -> list[Run]:
         """What this job has trained in a stage, in the order of their starts."""
         return self.read(lambda connection: load_runs(connection, self.study_id, self.lease.job_id, stage))
+
+    def weights(self, run: Run) -> bytes:
+        """Of a run that was asked to keep them and has reached its end."""
+        return read_weights(self.models_dir / str(run.weights))
+
+    def net(self, run: Run) -> StoredNet:
+        return StoredNet.from_bytes(self.weights(run), run.hyperparameters.activation)
+
+    def right(self, net: AnyNet, images: Pixels, labels: Pixels) -> NDArray[np.bool_]:
+        """(images,): which of them the net has right."""
+        right: NDArray[np.bool_] = net.predict(images).argmax(axis=1) == labels
+        self.tick()
+        return right
 
     def has_opened_test(self) -> bool:
         """Whether the sealed test set was opened by an earlier attempt, so that no net joins its frozen list."""

@@ -2,8 +2,8 @@
 
 `done` and `total` count the trials of the search and the epochs of what follows it. How many seeds promotion will take is not
 known before, so `total` follows what is planned at the moment. The estimate takes the cost of an image from what the job itself
-has measured, and counts the images that are likely, ahead of time as many for nets after the race as in it; it is rough while
-promotion has not begun, since the best nets are seldom the average.
+has measured, and counts the images that are likely to be trained on, assuming in advance that nets after the race have as many
+as nets in it; it is rough while promotion has not begun, since the best nets are seldom the average.
 """
 
 import time

@@ -20,7 +20,6 @@ from tuner.stages.progress import Ahead, Meter, ahead
 from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.statistics.race import ERROR, MARGIN, Race, Right
 from tuner.store import voided
-from tuner.store.model_files import StoredNet, read_weights
 from tuner.store.runs import Run, RunState
 
 StoppedBy = Literal["one left", "non-inferior", "max_seeds"] | Spent
@@ -49,10 +48,6 @@ def race_ahead(job: RunningJob, promotion: PromotionSpec, contenders: int, first
     likely = sum(seed <= promotion.likely_seeds() for seed in seeds)
     epochs, costly = len(seeds) * contenders, likely * (contenders - 1)
     return ahead(job, epochs * promotion.epochs, of_small=(epochs - costly) * promotion.epochs)
-
-
-def stored_net(job: RunningJob, run: Run) -> StoredNet:
-    return StoredNet.from_bytes(read_weights(job.models_dir / str(run.weights)), run.hyperparameters.activation)
 
 
 @dataclass
@@ -176,9 +171,7 @@ class _Racing:
         if run.state != RunState.COMPLETE:
             self._failures[run.contender] = f"its run with seed {run.seed} has {run.state}: {run.reason}"
             return None
-        right: Right = stored_net(self._job, run).predict(self._images).argmax(axis=1) == self._labels
-        self._job.tick()
-        return right
+        return self._job.right(self._job.net(run), self._images, self._labels)
 
     def _void(self) -> set[str]:
         numbers = self._job.read(lambda connection: voided.numbers(connection, self._job.study_id))

@@ -26,14 +26,14 @@ GATE = 0.4
 """Where the τ of subset and rung is surely below, the subset was too small."""
 
 DEAR = 2
-"""A net gives way that has over so many times the parameters of one that is no worse by more than the race's MARGIN: on more
-images hardly one was better, for several times the seconds (docs/decisions.md)."""
+"""A net with over so many times the parameters of one that is at most the race's MARGIN worse is ranked behind it: on more images
+hardly one was better, for several times the seconds (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A distinct configuration of the search, with the value and the seconds of its trial, or of its run in the rung, per as
-    many images."""
+    """A distinct configuration of the search, with the value and the seconds of its trial, or, where it has climbed, of its run
+    in the rung; these are scaled to the search's number of images."""
 
     name: str
     hyperparameters: Hyperparameters
@@ -58,8 +58,8 @@ class Climb:
 
 
 def rung_slice(job: RunningJob) -> DataSlice | None:
-    """The rung's images, or None where the data has not so many. Half as many judge as train, so that the best are told apart, or
-    what there is, and at least as many as judge in the search."""
+    """The rung's images, or None where the data has not so many. Half as many judge as train, or fewer where there are fewer, but
+    never fewer than judge in the search."""
     subset, end = job.spec.subset, job.train_count - job.spec.subset.validation
     train = GROWTH * subset.train
     validation = (end - max(subset.validation, min(train // 2, end - train)), end)
@@ -88,7 +88,7 @@ def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: M
 
 
 def dear_last(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
-    """Those that are DEAR come after the others. By parameters, since seconds are other ones on each machine."""
+    """Those that are DEAR come after the others. By parameters, since seconds differ from machine to machine."""
     dear: set[str] = set()
     for climbed in (True, False):  # values of the same images
         alike = sorted((c for c in ranked if c.climbed == climbed), key=lambda candidate: -candidate.value)

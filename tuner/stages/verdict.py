@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from tuner.data.sealed import Pixels, open_test_set
+from tuner.data.sealed import open_test_set
 from tuner.errors import TestSetSealed
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.verdict import BagMember, Delivered, Ensemble, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
@@ -25,7 +24,7 @@ from tuner.store import ledger, model_registry, verdicts
 from tuner.store.clock import now
 from tuner.store.events import Entry
 from tuner.store.ledger import Opener, Opening
-from tuner.store.model_files import AnyNet, ModelConfig, read_weights, write_model
+from tuner.store.model_files import ModelConfig, write_model
 from tuner.store.model_registry import Model, ModelMetrics
 
 logger = logging.getLogger(__name__)
@@ -103,26 +102,18 @@ def _read(job: RunningJob, final: _Frozen) -> _Reading | None:
     except TestSetSealed as sealed:
         job.write(lambda _connection: None, Entry("warning", {"message": str(sealed)}))
         return None
-    correct = tuple(_correct(finalist, images, labels, job.tick) for finalist in final.finalists)
+    correct = tuple(
+        np.array([job.right(net.stored, images, labels) for net in finalist.nets]) for finalist in final.finalists
+    )
     timed = images[:TIMED_IMAGES]
     delivered = [finalist.nets[finalist.delivered].stored for finalist in final.finalists]
     return _Reading(
         tuple(openings),
         correct,
         tuple(net.milliseconds_per_image(timed) for net in delivered),
-        tuple(_right(one.net, images, labels, job.tick) for one in final.built),
+        tuple(job.right(one.net, images, labels) for one in final.built),
         tuple(one.net.milliseconds_per_image(timed) for one in final.built),
     )
-
-
-def _correct(finalist: Finalist, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> Correct:
-    return np.array([_right(net.stored, images, labels, tick) for net in finalist.nets])
-
-
-def _right(net: AnyNet, images: Pixels, labels: Pixels, tick: Callable[[], None]) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = net.predict(images).argmax(axis=1) == labels
-    tick()
-    return right
 
 
 def _scores(final: _Frozen, reading: _Reading) -> dict[str, dict[str, int]]:
@@ -244,7 +235,7 @@ def _keep(job: RunningJob, finalist: Finalist, metrics: ModelMetrics) -> Model:
     built = _Kept(
         finalist.kind, run.contender, run.hyperparameters, run.parameters, net.sha256, run.seed, run.best_epoch or 0
     )
-    return _write(job, built, read_weights(job.models_dir / str(run.weights)), metrics)
+    return _write(job, built, job.weights(run), metrics)
 
 
 def _keep_built(job: RunningJob, built: Built, metrics: ModelMetrics) -> Model:
