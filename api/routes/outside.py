@@ -18,7 +18,7 @@ from api.problems import described
 from tuner.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.specs.telling import CompleteCall, Measurement, SuggestCall
-from tuner.store import outside, trials
+from tuner.store import outside, studies, trials
 from tuner.store.attempts import Ending
 from tuner.store.clock import rfc3339
 from tuner.store.database import reading, writing
@@ -140,9 +140,8 @@ def complete(
 ) -> Completed:
     """`late` where the trial's lease had ended, or the trial itself. While nobody else has completed it, a late value counts."""
     study, trial = _find(connection, name, number)
-    spec, job = study.spec, study.job
+    spec, job = study.spec, studies.own_job(study)
     assert isinstance(spec, OutsideStudySpec)
-    assert job is not None
     told = _completion(call, len(spec.objectives))
     late = outside.complete(connection, study.id, job.id, trial, told)
     ended = trials.load_trial(connection, study.id, trial.number)
@@ -185,11 +184,11 @@ def _outside_study(connection: Connection, name: str) -> Study:
 def _look(name: str, client_id: str, connection: Connection) -> tuple[int, str]:
     """How many trials the client could have now, and whether there may be more: open, taken, done, paused."""
     study = _outside_study(connection, name)
-    assert study.job is not None
+    job = studies.own_job(study)
     assert isinstance(study.spec, OutsideStudySpec)
-    if study.job.state in ENDED:
+    if job.state in ENDED:
         return 0, "done"
-    if study.job.state == JobState.PAUSED or study.job.request is not None:
+    if job.state == JobState.PAUSED or job.request is not None:
         return 0, "paused"
     available, total = outside.available(connection, study.id, client_id)
     return available, "taken" if total >= study.spec.budget.n_trials else "open"
@@ -197,9 +196,8 @@ def _look(name: str, client_id: str, connection: Connection) -> tuple[int, str]:
 
 def _give(name: str, call: SuggestCall, connection: Connection) -> Suggested:
     study = _outside_study(connection, name)
-    assert study.job is not None
     assert isinstance(study.spec, OutsideStudySpec)
-    found = outside.suggest(connection, study.id, study.job.id, call.client_id, call.count)
+    found = outside.suggest(connection, study.id, studies.own_job(study).id, call.client_id, call.count)
     expires = rfc3339(datetime.now(UTC) + timedelta(seconds=study.spec.lease_seconds))
     given = [SuggestedTrial(number=trial.number, params=trial.params, lease_expires_at=expires) for trial in found]
     return Suggested(trials=given, done=False)

@@ -16,8 +16,7 @@ from tuner.specs.outside_study import AnyStudySpec
 from tuner.specs.spec import Spec, left_out
 from tuner.specs.study import BudgetSpec
 from tuner.store import further_jobs, jobs, posting, purge, studies, study_pages
-from tuner.store.jobs import UNFINISHED, Job, JobState
-from tuner.store.studies import Study
+from tuner.store.jobs import UNFINISHED, JobState
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -178,18 +177,12 @@ def cancel(name: StudyName, connection: Writing) -> StudyStatus:
     """Acts within 2 s; the trials that ran or waited end as FAIL with the reason `cancelled`. Further jobs that wait are
     cancelled too."""
     study = find_study(connection, name)
-    if _job(study).state not in UNFINISHED:
-        raise Conflict(f"only an unfinished study can be cancelled, but {name!r} is {_job(study).state}")
+    if studies.own_job(study).state not in UNFINISHED:
+        raise Conflict(f"only an unfinished study can be cancelled, but {name!r} is {studies.own_job(study).state}")
     jobs.cancel_all(connection, study.id)
     return views.study_status(connection, find_study(connection, name))
 
 
 def _control(connection: Connection, name: str, act: Any) -> StudyStatus:
-    act(connection, _job(find_study(connection, name)))
+    act(connection, studies.own_job(find_study(connection, name)))
     return views.study_status(connection, find_study(connection, name))
-
-
-def _job(study: Study) -> Job:
-    if study.job is None:
-        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
-    return study.job

@@ -300,7 +300,7 @@ class View(Generic[P]):
         return Asked(trial.number, point)
 
     def _draw(self, sampler: BaseSampler, feasible: bool) -> Asked[P] | None:
-        """Draw a trial. Where its point was tried before, or must be `feasible` and is not, that is undone, and the answer is None."""
+        """Draw a trial. Where its point was tried before, or must be `feasible` and is not, this is undone: None."""
         before = self.trials()
         self._study.sampler = sampler
         with self._storage.shown_to("sampler", len(before)):

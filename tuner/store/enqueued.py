@@ -40,8 +40,7 @@ def enqueue_trial(connection: Connection, study_id: int, given: Mapping[str, Sca
             trials.start_trial(connection, study_id, _drawn(spec, wanted, number), TrialState.WAITING)
         number += 1
     revisions.raise_revision(connection, study_id)
-    assert study.job is not None
-    events.record(connection, study_id, study.job.id, "trial_enqueued", number=number - 1)
+    events.record(connection, study_id, studies.own_job(study).id, "trial_enqueued", number=number - 1)
     return number - 1
 
 
@@ -75,9 +74,7 @@ def _check_room(study: Study, number: int, more: int) -> None:
 
 
 def _check_searches(study: Study) -> None:
-    job = study.job
-    if job is None:
-        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
+    job = studies.own_job(study)
     if job.state in ENDED:
         rule = "a trial is tried by the study's search, and the last job of"
         raise Conflict(f"{rule} {study.name!r} is {job.state}; queue a further search")

@@ -22,8 +22,7 @@ def queue_job(connection: Connection, study_id: int, work: SearchWork | PromoteW
     revisions.lock(connection, study_id)
     study = studies.find_study_by_id(connection, study_id)
     assert study is not None
-    spec, job = studies.own_spec(study), study.job
-    assert job is not None
+    spec, job = studies.own_spec(study), studies.own_job(study)
     waits = job.state not in ENDED
     if waits and not work.queue:
         rule = "a study's next job needs its last one to have ended, or `queue` to be set"

@@ -102,8 +102,19 @@ def find_study_by_id(connection: Connection, study_id: int) -> Study | None:
 def own_spec(study: Study) -> StudySpec | OutsideStudySpec:
     """What was asked for. Raises Conflict for a foreign study."""
     if study.spec is None:
-        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
+        raise _read_only(study)
     return study.spec
+
+
+def own_job(study: Study) -> Job:
+    """The one that the study is told by. Raises Conflict for a foreign study, which has none."""
+    if study.job is None:
+        raise _read_only(study)
+    return study.job
+
+
+def _read_only(study: Study) -> Conflict:
+    return Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
 
 
 def delete_study(connection: Connection, study: Study) -> None:
@@ -112,10 +123,9 @@ def delete_study(connection: Connection, study: Study) -> None:
     Nothing is deleted from Optuna's tables: SQLite would give the id to another study, and a process with a warm cache would
     show the one for the other.
     """
-    if study.job is None:
-        raise Conflict(f"a foreign study is read only, and {study.name!r} was made by another program")
-    if study.job.state not in job_rows.ENDED:
-        raise Conflict(f"only an ended study can be deleted, but {study.name!r} is {study.job.state}; cancel it first")
+    job = own_job(study)
+    if job.state not in job_rows.ENDED:
+        raise Conflict(f"only an ended study can be deleted, but {study.name!r} is {job.state}; cancel it first")
     _rename(connection, study.id, f"{DELETED_PREFIX}{study.id}/{study.name}", now())
 
 
