@@ -81,7 +81,7 @@ class _Assembling:
     ) -> None:
         self._job, self._promotion, self._spec = job, promotion, spec
         self._raced, self._meter = promoted.raced, promoted.meter
-        self._fresh = finals.fresh
+        self._finals = finals
         raced = [run for name in sorted(self._raced.runs) for run in self._raced.runs[name]]
         # A net that is too large to win is none for a bag.
         self._paid = [run for run in [*raced, *finals.fresh_runs()] if run.contender not in self._raced.race.aside]
@@ -114,14 +114,19 @@ class _Assembling:
         student_begun = any(run.contender.startswith("student") for run in begun)
         if student_begun or self._job.has_opened_test():
             return _Extent(members, student_begun)
-        seconds = refit_seconds(self._job, self._raced.runs[self._raced.winner.name][0].seconds or 0.0)
-        left = allowance(self._job, self._promotion)
+        seconds, left = self._seconds(), allowance(self._job, self._promotion)
         for student in sorted({self._spec.student, False}, reverse=True):
             fewest = max(members, 2 - len(self._paid)) if student else members
             for count in range(self._spec.members, fewest - 1, -1):
                 if left.in_time([seconds] * (count - ended), [seconds * self._spec.student_cost()] * student):
                     return _Extent(count, student)
         return _Extent(members, student=False)
+
+    def _seconds(self) -> float:
+        """Of a member, by the winner's fresh nets, which have as many images, or else by its net in the race."""
+        if self._finals.fresh:
+            return max(net.run.seconds or 0.0 for net in self._finals.winner.nets)
+        return refit_seconds(self._job, self._raced.runs[self._raced.winner.name][0].seconds or 0.0)
 
     def _train_members(self, extent: _Extent) -> list[Run]:
         """Those that reached their end, in the order of their seeds."""
@@ -237,7 +242,7 @@ class _Assembling:
                 "the bag is a greedy selection from the nets of race, verdict and bag, which was better on the validation images "
                 "that none of them was trained on"
             )
-        if not self._fresh:
+        if not self._finals.fresh:
             words.append(
                 "the single net is the race's, since there was no time for a fresh one, and has fewer images than these"
             )
