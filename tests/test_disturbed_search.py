@@ -25,7 +25,7 @@ def undisturbed(service: Service) -> list[Any]:
 
 
 DISTURBED: dict[str, Any] = {
-    "subset": {"train": 8000, "validation": 500, "epochs": 3},
+    "subset": {"train": 5000, "validation": 500, "epochs": 3},
     "budget": {"n_trials": 8, "parallel": 1},
     "seed": 5,
 }
