@@ -266,11 +266,11 @@ def test_where_the_subset_ranks_wrongly_more_climb(house: House) -> None:
 
 
 def test_a_dear_net_gives_way(house: House) -> None:
-    """One that has over twice the parameters of one that is no worse by more than 0.1 points comes after those that have
-    not."""
+    """One that has over twice the parameters of one that is no worse by more than 0.1 points comes after those that have not,
+    unless it is no wider than what is cheap enough: the 48 units of trial 1."""
     job = house.post("dear")
-    found = {"best": (200, 0.95), "good": (70, 0.9485), "as good": (220, 0.9482), "small": (20, 0.94), "wide": (39, 0.93),
-             "wider": (43, 0.92)}  # fmt: skip
+    found = {"best": (200, 0.95), "good": (70, 0.9485), "as good": (220, 0.9482), "small": (20, 0.94), "wide": (47, 0.93),
+             "wider": (59, 0.92)}  # fmt: skip
     ranked = [Candidate(n, Hyperparameters(depth=1, width=w), value, 1.0) for n, (w, value) in found.items()]
     order = [candidate.name for candidate in dear_last(job, ranked)]
     assert order == ["best", "good", "small", "wide", "as good", "wider"]

@@ -13,6 +13,7 @@ import numpy as np
 from tuner.executors.protocol import DataSlice
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
+from tuner.specs.neighbours import usual
 from tuner.specs.study import GROWTH
 from tuner.specs.verdict import Tau
 from tuner.stages.job import RunningJob
@@ -27,7 +28,8 @@ GATE = 0.4
 
 DEAR = 2
 """A net with over so many times the parameters of one that is at most the race's MARGIN worse is ranked behind it: on more images
-hardly one was better, for several times the seconds (docs/decisions.md)."""
+hardly one was better, for several times the seconds (docs/decisions.md). One that is no larger than the default configuration
+with what mostly helps is cheap enough."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,14 @@ def climb(job: RunningJob, candidates: list[Candidate], extent: Extent, meter: M
 def dear_last(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
     """Those that are DEAR come after the others. By parameters, since seconds differ from machine to machine."""
     dear: set[str] = set()
+    cheap = job.parameters(usual(job.spec.search_space) or job.spec.default())
     for climbed in (True, False):  # values of the same images
         alike = sorted((c for c in ranked if c.climbed == climbed), key=lambda candidate: -candidate.value)
         sizes = [job.parameters(candidate.hyperparameters) for candidate in alike]
         losses, least = [-candidate.value for candidate in alike], list(accumulate(sizes, min))
         for candidate, size in zip(alike, sizes, strict=True):
             no_worse = bisect_right(losses, MARGIN - candidate.value)
-            if DEAR * least[no_worse - 1] < size:
+            if max(cheap, DEAR * least[no_worse - 1]) < size:
                 dear.add(candidate.name)
     return sorted(ranked, key=lambda candidate: candidate.name in dear)
 
