@@ -15,7 +15,9 @@ from tuner.specs.verdict import Interval, Optimism, Race
 class StageCostAnswer(BaseModel):
     stage: str
     runs: int = Field(description="nets that were trained, trials of the search included")
-    cpu_seconds: float = Field(description="of training; a trial's are those of its one thread")
+    cpu_seconds: float = Field(
+        description="of training; of the search those of the clock, for each trial has one thread"
+    )
 
 
 class CostAnswer(BaseModel):

@@ -142,13 +142,19 @@ def test_who_has_begun_to_race_stays_as_it_is(house: House) -> None:
     assert told.hyperparameters == raced
 
 
-def test_after_the_opening_no_net_joins_its_list(house: House) -> None:
+@pytest.mark.parametrize(("name", "seeds"), [("opened", 2), ("opened-in-a-hurry", 1)])
+def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, house: House) -> None:
     """A job that is killed between the opening of the test set and its reading, and could afford more when it goes on, comes to
-    its verdict on the list that was opened."""
-    job = house.post("opened", max_seeds=3, max_cost=0.001)
+    its verdict on the list that was opened: of two fresh seeds, or of the race's one where time was too short for these."""
+    job = house.post(name, max_seeds=3, max_cost=0.001)
     search(job)
     assert job.promotion is not None
-    finals = train_finalists(job, job.promotion, promote(job, job.promotion))
+    promoted = promote(job, job.promotion)
+    if seeds == 1:
+        budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
+        job.spec = job.spec.model_copy(update={"budget": budget})
+    finals = train_finalists(job, job.promotion, promoted)
+    assert finals.fresh == (seeds == 2)
     hashes = [net.sha256 for finalist in finals.finalists for net in finalist.nets]
     opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum)
     with writing(house.engine) as connection:
@@ -162,7 +168,7 @@ def test_after_the_opening_no_net_joins_its_list(house: House) -> None:
     assert (house.row(again).state, house.row(again).stop_reason) == (JobState.SUCCEEDED, "n_trials")
     verdict = house.verdict(again)
     assert verdict.gain is not None
-    assert (verdict.gain.seeds, verdict.race.stopped_by) == (2, "cost")
+    assert (verdict.gain.seeds, verdict.race.stopped_by) == (seeds, "cost")
     [opening] = house.openings(again)
     assert set(opening.models) == set(hashes)
 

@@ -127,6 +127,10 @@ class RunningJob(LeasedJob[StudySpec]):
         """Whether the sealed test set was opened by an earlier attempt, so that no net joins its frozen list."""
         return self.read(lambda connection: ledger.has_opened(connection, self.lease.job_id))
 
+    def race_is_over(self) -> bool:
+        """Whether an earlier attempt has come to what follows the race, so that no contender and no seed joins it."""
+        return bool(self.runs("verdict") or self.runs("ensemble")) or self.has_opened_test()
+
     def new_key(self, what: str) -> str:
         """A name that no other task has, of this job or another."""
         return f"job-{self.lease.job_id}/{what}/{next(self._keys)}-{self.lease.fence}"

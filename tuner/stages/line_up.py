@@ -39,7 +39,7 @@ def line_up(job: RunningJob, promotion: PromotionSpec, ranked: list[Candidate], 
         return LineUp(ranked, promotion.top_k)
     sound = [candidate for candidate in ranked if begun.get(candidate.name) != RunState.DIVERGED]
     fewest = sum(candidate.name in begun for candidate in sound)
-    if len(raced) > len(begun) or job.runs("verdict") or job.runs("ensemble"):
+    if len(raced) > len(begun) or job.race_is_over():
         return LineUp(ranked, fewest)
     timetable = _Timetable(job, promotion, begun, default_seconds)
     for fresh, ensemble in AFTERWARDS:

@@ -6,8 +6,6 @@ with a rate that decays to zero; so the contenders are trained anew, and judged 
 
 from dataclasses import dataclass
 
-from optuna.trial import FrozenTrial
-
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.study import GROWTH, OPTIMISM_SEEDS, PromotionSpec
 from tuner.specs.verdict import Optimism, Tau
@@ -32,21 +30,6 @@ class Promoted:
     meter: Meter
 
 
-@dataclass(frozen=True)
-class _Ranked:
-    """A trial of the search that has reached its end."""
-
-    trial: FrozenTrial
-    point: Hyperparameters
-
-    @property
-    def seconds(self) -> float:
-        return float(self.trial.user_attrs["seconds"])
-
-    def candidate(self) -> Candidate:
-        return Candidate(f"trial-{self.trial.number}", self.point, self.trial.values[0], self.seconds)
-
-
 def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     """Raises JobFailed where none of the promoted reaches its end."""
     ranked = _ranked(job)
@@ -57,20 +40,24 @@ def promote(job: RunningJob, promotion: PromotionSpec) -> Promoted:
     job.enter("rung")
     beside, again = _small(job, promotion.local_runs(), GROWTH), _small(job, OPTIMISM_SEEDS, 1)
     climbed = climb(job, candidates, _extent(job, promotion, candidates), meter, later + beside + again)
-    best = ranked[0].candidate() if ranked else None
-    optimism = None if best is None else measure_optimism(job, best, meter, later + beside)
+    optimism = measure_optimism(job, ranked[0], meter, later + beside) if ranked else None
     found = search_locally(job, promotion, climbed.ranked, meter, later)
     job.enter("promotion")
     lined = line_up(job, promotion, found, _default_seconds(job, ranked))
     return Promoted(climbed.tau, optimism, race(job, promotion, lined, meter), meter)
 
 
-def _ranked(job: RunningJob) -> list[_Ranked]:
-    """The best first; without what another program has written into the study, which no worker of ours has trained."""
+def _ranked(job: RunningJob) -> list[Candidate]:
+    """The trials that have reached their end, the best first; without what another program has written into the study, which no
+    worker of ours has trained."""
     best = job.read(lambda connection: trials.best_trials(connection, job.study_id, minimize=False, limit=None))
     ours = [trial for trial in best if "seconds" in trial.user_attrs]
     points = [(trial, job.spec.search_space.find(trial.params)) for trial in ours]
-    return [_Ranked(trial, point) for trial, point in points if point is not None]
+    return [
+        Candidate(f"trial-{trial.number}", point, trial.values[0], trial.user_attrs["seconds"])
+        for trial, point in points
+        if point is not None
+    ]
 
 
 def _small(job: RunningJob, runs: int, growth: int) -> Ahead:
@@ -89,17 +76,17 @@ def _extent(job: RunningJob, promotion: PromotionSpec, candidates: list[Candidat
     return Extent(min(size, most), min(2 * size, most))
 
 
-def _default_seconds(job: RunningJob, ranked: list[_Ranked]) -> float:
+def _default_seconds(job: RunningJob, ranked: list[Candidate]) -> float:
     """Of the default configuration on the subset; 0 where this job has not trained it there and no trial has."""
-    own = [one.seconds for one in ranked if one.point == job.spec.default()]
+    own = [one.seconds for one in ranked if one.hyperparameters == job.spec.default()]
     apart = [run.seconds for run in job.runs("baseline") if run.seconds is not None]
     return next(iter(own + apart), 0.0)
 
 
-def _candidates(job: RunningJob, ranked: list[_Ranked]) -> list[Candidate]:
+def _candidates(job: RunningJob, ranked: list[Candidate]) -> list[Candidate]:
     """The distinct configurations of the search but the default, the best first."""
     distinct: dict[Hyperparameters, Candidate] = {}
     for one in ranked:
-        if one.point != job.spec.default():
-            distinct.setdefault(one.point, one.candidate())
+        if one.hyperparameters != job.spec.default():
+            distinct.setdefault(one.hyperparameters, one)
     return list(distinct.values())

@@ -142,7 +142,7 @@ class _Racing:
         return race.ended
 
     def _lacks(self, race: Race, runs: dict[str, list[Run]]) -> Spent | None:
-        """Whether one more seed, and then verdict and ensemble, is more than may be spent, or was before the verdict began."""
+        """Whether one more seed, and then verdict and ensemble, is more than may be spent, or was when the race ended."""
         seconds = {name: runs[name][0].seconds or 0.0 for name in runs}
         winner = refit_seconds(self._job, seconds[race.winner()])
         default = refit_seconds(self._job, seconds.get("default", 0.0))
@@ -150,7 +150,7 @@ class _Racing:
         left, further = allowance(self._job, self._promotion), [seconds[name] for name in race.running]
         ensemble = ensemble_runs(self._job, winner, whole=True)
         spent = left.lacks(further, verdict) or (None if left.in_time(further, verdict, *ensemble) else "time")
-        if spent is None and self._job.runs("verdict"):  # a retry has the whole time again
+        if spent is None and self._job.race_is_over():  # a retry has the whole time again
             return "cost" if left.seconds is None else "time"
         return spent
 

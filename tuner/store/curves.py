@@ -65,7 +65,7 @@ def count_records(connection: Connection, subject: Subject, subject_ids: Sequenc
 
 
 def cost_of_trials(connection: Connection, study_id: int) -> tuple[int, float]:
-    """How many of the study's trials have trained an epoch, and the CPU seconds of all their epochs."""
+    """How many of the study's trials have trained an epoch, and the seconds of all their epochs."""
     of_study = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
     seconds = func.sum(curves.c.record["seconds"].as_float())
     query = select(func.count(curves.c.subject_id.distinct()), seconds).where(
