@@ -3,6 +3,7 @@
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from tuner.specs.verdict import Accuracy, Gain
@@ -13,10 +14,8 @@ CONFIDENCE = 0.95
 
 def wilson(right: NDArray[np.bool_]) -> Accuracy:
     """Of one net, which has `right` (images,)."""
-    from scipy.stats import binomtest  # a third of a second, which every runner's start would wait for
-
     correct, images = int(right.sum()), len(right)
-    interval = binomtest(correct, images).proportion_ci(CONFIDENCE, method="wilson")
+    interval = scipy.stats.binomtest(correct, images).proportion_ci(CONFIDENCE, method="wilson")
     return Accuracy(value=correct / images, interval=(interval.low, interval.high), correct=correct, images=images)
 
 

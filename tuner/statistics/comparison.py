@@ -46,8 +46,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Correct = NDArray[np.bool_]
 """(seeds, images): whether the net of that seed has that image right."""
@@ -101,16 +101,19 @@ class Comparison:
     def _quantile(self, tail: float) -> float:
         """What the difference, in standard errors, exceeds with probability `tail` if the true one is 0: Cochran's."""
         weight = self.seed_variance / (self.image_variance + self.seed_variance)
-        of_seeds, of_images = -stdtrit(self.seed_freedom, tail), -stdtrit(self.images - 1, tail)
+        of_seeds, of_images = (
+            -scipy.special.stdtrit(self.seed_freedom, tail),
+            -scipy.special.stdtrit(self.images - 1, tail),
+        )
         return float(weight * of_seeds + (1 - weight) * of_images)
 
     def _tail(self, statistic: float) -> float:
         """The inverse of `_quantile`, for a statistic of 0 or more."""
-        from scipy.optimize import brentq  # a third of a second, which every command's start would wait for
-
         if statistic >= self._quantile(SMALLEST_TAIL):
             return 0.0
-        return float(brentq(lambda tail: self._quantile(tail) - statistic, SMALLEST_TAIL, 0.5 + 1e-9, xtol=1e-12))
+        return float(
+            scipy.optimize.brentq(lambda tail: self._quantile(tail) - statistic, SMALLEST_TAIL, 0.5 + 1e-9, xtol=1e-12)
+        )
 
 
 def compare(contender: Correct, rival: Correct, others: Sequence[Correct] = ()) -> Comparison:
@@ -154,7 +157,7 @@ def are_apart(first: float, second: float, images: int) -> bool:
     """Whether two accuracies on as many images differ by more than other images would explain, were they different for both: seen
     on the same images, which is all that is known here, they are apart somewhat earlier. Of seeds it knows nothing."""
     variance = (first * (1 - first) + second * (1 - second)) / images
-    return bool(abs(first - second) > -stdtrit(max(1, images - 1), 0.025) * np.sqrt(variance))
+    return bool(abs(first - second) > -scipy.special.stdtrit(max(1, images - 1), 0.025) * np.sqrt(variance))
 
 
 def residual_mean_square(correct: Correct) -> float:

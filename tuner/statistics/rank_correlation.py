@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Array = NDArray[np.floating[Any]]
 
@@ -57,8 +57,8 @@ def kendall(first: Array, second: Array) -> RankCorrelation:
     shares = agreement.sum(axis=1) / (count - 1)
     jackknife = np.sqrt(4 * (count - 1) / (count * (count - 2)) * shares.var(ddof=1)) / slope
     reach = max(
-        -stdtrit(count - 2, TAIL) * jackknife,
-        -stdtrit(NORMAL_FREEDOM, TAIL) * np.sqrt(FIELLER / (count - 4)),
+        -scipy.special.stdtrit(count - 2, TAIL) * jackknife,
+        -scipy.special.stdtrit(NORMAL_FREEDOM, TAIL) * np.sqrt(FIELLER / (count - 4)),
     )
     return RankCorrelation(tau, min(tau, float(np.tanh(z - reach))), max(tau, float(np.tanh(z + reach))))
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scipy.special import ndtri
+import scipy
 
 from tuner.specs.diagnosis import Blame, Edge, Question, StudyDiagnosis
 from tuner.specs.finding import FINDINGS, Finding, FindingName
@@ -165,7 +165,7 @@ class Share:
 
 def newcombe(one: Share, other: Share, error: float) -> tuple[float, float]:
     """The interval of the difference of two shares at the level 1 − `error`."""
-    z = -float(ndtri(error / 2))
+    z = -float(scipy.special.ndtri(error / 2))
     (low, high), (other_low, other_high) = one.wilson(z), other.wilson(z)
     difference = one.value - other.value
     return (

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from tuner.specs.estimate import Timing
 from tuner.specs.hyperparameters import Hyperparameters
@@ -71,7 +71,7 @@ def learn(timings: Sequence[Timing]) -> TrainingCost:
     """At least one timing; the more kinds of nets among them, the better."""
     epochs = [Epoch(t.hyperparameters, t.inputs, t.classes, t.train, t.validation) for t in timings]
     matrix, seconds = _matrix(epochs), np.array([timing.seconds for timing in timings])
-    coefficients: Floats = nnls(matrix / seconds[:, None], np.ones(len(seconds)))[0]
+    coefficients: Floats = scipy.optimize.nnls(matrix / seconds[:, None], np.ones(len(seconds)))[0]
     return TrainingCost(coefficients)
 
 
