@@ -13,10 +13,11 @@ from tests.conftest import connect, wait_until
 from tests.digits import TEST_IMAGES, images_and_labels
 from tests.house import House, open_house
 from tuner.data.splits import partition
-from tuner.nets.bagging import average, bootstrap, select
+from tuner.nets.bagging import average, bootstrap, cross_entropy, select
+from tuner.nets.distillation import Lessons
 from tuner.nets.training import train
 from tuner.nets.training_data import prepare
-from tuner.nets.weights import to_bytes
+from tuner.nets.weights import from_bytes, to_bytes
 from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.verdict import BagMember, Ensemble
@@ -54,6 +55,14 @@ def whole(house: House) -> RunningJob:
     return job
 
 
+@pytest.fixture(scope="module")
+def closed(house: House, whole: RunningJob) -> RunningJob:
+    """A job of the kind `ensemble` on the same study, whose test set has been opened."""
+    job = house.queue(whole.study_id, kind="ensemble", epochs=1, ensemble={"members": 2, "student": True})
+    coordinate(job)
+    return job
+
+
 def told(house: House, job: RunningJob) -> Ensemble:
     found = house.verdict(job).ensemble
     assert found is not None
@@ -88,7 +97,7 @@ def test_after_the_race_most_validation_images_are_trained_on(house: House, whol
     order = partition(labels[:3600]).order
     counts: dict[Stage, int] = {"promotion": 3000, "verdict": 3480, "ensemble": 3480}
     for stage, count in counts.items():
-        run = house.trained(whole, stage)[0]
+        run = next(run for run in house.trained(whole, stage) if not run.contender.startswith("student"))
         trained, others = order[:count], order[count:]
         if stage == "ensemble":
             trained = trained[bootstrap(count, run.seed)]
@@ -129,6 +138,28 @@ def test_the_bag_says_what_its_members_say_on_average(house: House, whole: Runni
     assert bag.parameters == sum(sizes[member.hyperparameters] for member in members)
 
 
+def test_the_bag_is_all_nets_of_the_winner_or_a_better_selection(
+    house: House, whole: RunningJob, closed: RunningJob
+) -> None:
+    """On the validation images that no net was trained on nothing is lost against the average of all the winner's nets, of race,
+    verdict and bag; and where no selection was better, the bag is these."""
+    images, labels = images_and_labels()
+    order = partition(labels[:3600]).order[3480:]
+    images, labels = images[order], labels[order]
+    for job in (whole, closed):
+        found, winner = told(house, job), house.verdict(job).race.winner
+        trained = [run for stage in STAGES for run in house.trained(job, stage)]
+        own = [run for run in trained if run.contender in (winner, f"member-{winner}")]
+        assert {run.stage for run in own} == set(STAGES)
+        alike = [weights_of(job, run) for run in own]
+        bag = [net_of(house, job, member) for member in found.members for _ in range(member.votes)]
+        lost = [cross_entropy(average([net.predict(images) for net in nets]), labels) for nets in (bag, alike)]
+        assert lost[0] <= lost[1] + 1e-6
+        if found.selection == "bag":
+            assert [member.votes for member in found.members] == [1] * len(own)
+            assert {member.seed for member in found.members} == {run.seed for run in own}
+
+
 def test_members_have_fresh_seeds_and_bootstrap_samples(house: House, whole: RunningJob) -> None:
     """As many as wanted, of the winner's configuration, each with a seed that race and verdict have not used."""
     trained = house.trained(whole, "ensemble")
@@ -140,6 +171,30 @@ def test_members_have_fresh_seeds_and_bootstrap_samples(house: House, whole: Run
     assert used.isdisjoint(run.seed for run in trained)
     for member in told(house, whole).members:
         assert member.bootstrap == (member.contender == "member")
+
+
+def test_the_student_has_learnt_from_the_winners_nets_for_twice_the_epochs(house: House, whole: RunningJob) -> None:
+    """It is the net, bit for bit, that training on what three of them say makes: those of the verdict, and then of the race."""
+    winner = house.verdict(whole).race.winner
+    [student] = [run for run in house.trained(whole, "ensemble") if run.contender.startswith("student")]
+    own = {stage: [run for run in house.trained(whole, stage) if run.contender == winner] for stage in STAGES}
+    teachers = [*reversed(own["verdict"]), *reversed(own["promotion"])][:3]
+    nets = [
+        from_bytes(read_weights(whole.models_dir / str(run.weights)), run.hyperparameters, 784, 10) for run in teachers
+    ]
+    images, labels = images_and_labels()
+    trained, others = np.split(partition(labels[:3600]).order, [3480])
+    data = prepare(images[trained], labels[trained], images[others], labels[others])
+    again = train(
+        student.hyperparameters,
+        data,
+        classes=10,
+        epochs=4,
+        seed=student.seed,
+        decay=True,
+        lessons=Lessons(nets, (1, 1, 1), temperature=1.0, weight=0.5),
+    )
+    assert to_bytes(again.net) == read_weights(whole.models_dir / str(student.weights))
 
 
 def test_the_student_has_the_winners_size_and_is_weighed_against_net_and_bag(house: House, whole: RunningJob) -> None:
@@ -167,7 +222,7 @@ def test_its_runs_are_counted_and_nothing_of_the_teacher_is_left(house: House, w
     assert list(costs) == ["rung", "optimism", "local_search", "promotion", "verdict", "ensemble"]
     assert costs["ensemble"] == 4
     row = house.row(whole)
-    assert row.progress_done == row.progress_total == 8 + 2 * sum(costs.values())
+    assert row.progress_done == row.progress_total == 8 + 2 * sum(costs.values()) + 2  # a student has twice the epochs
     assert not list(whole.models_dir.glob("teacher-*"))
 
 
@@ -203,11 +258,9 @@ def test_without_time_it_is_left_out_and_told(house: House) -> None:
     assert [built.kind for built in assembled.built] in ([], ["bag"])  # the race's nets cost nothing more
 
 
-def test_a_closed_test_set_leaves_it_unscored(house: House, whole: RunningJob) -> None:
+def test_a_closed_test_set_leaves_it_unscored(house: House, whole: RunningJob, closed: RunningJob) -> None:
     """A job of the kind `ensemble` on a study that has opened the test set keeps a bag and a student of other nets without a test
     accuracy; forced, it scores them, and says so."""
-    closed = house.queue(whole.study_id, kind="ensemble", epochs=1, ensemble={"members": 2, "student": True})
-    coordinate(closed)
     assert house.row(closed).stop_reason == "test_set_sealed"
     assert (told(house, closed).bag_gain, told(house, closed).student_gain) == (None, None)
     assert kept(house, closed)["bag"].metrics.test_accuracy is None

@@ -183,5 +183,5 @@ def test_the_time_left_counts_what_is_likely() -> None:
     unbounded = spec.promotion.model_copy(update={"max_cost": None})
     assert spec.promoted_images(unbounded, None, 50_000) == before + (2 * 3 + 2) * 10 * 50_000
     bagged = EnsembleSpec(members=4, student=True)
-    assert spec.promoted_images(spec.promotion, bagged, 50_000) == before + (3 + 2 + 5) * 10 * 50_000
+    assert spec.promoted_images(spec.promotion, bagged, 50_000) == before + (3 + 2 + 4 + 2) * 10 * 50_000
     assert spec.promoted_images(None, None, 50_000) == 0

@@ -39,7 +39,7 @@ class DataSlice:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The bag that a student learns from beside the labels; `tuner.nets.distillation` says how."""
+    """The nets that a student learns from beside the labels; `tuner.nets.distillation` says how."""
 
     weights: Path
     """Of its members, as `tuner.nets.bagging.pack` has packed them."""

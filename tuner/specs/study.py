@@ -131,29 +131,45 @@ class PromotionSpec(Spec):
 LOCAL_SHARE = 0.5
 """What the nets beside the rung's best may take of the training seconds that `max_cost` leaves then."""
 
-ASKING = 0.2
-"""What an answer to a batch takes, where training on it takes one: `python -m benchmarks.distillation`."""
+ASKING = 0.25
+"""What an answer to a batch takes, where training on it takes one (docs/decisions.md, "A student is trained longer than its
+teachers")."""
+
+TEACHERS = 3
+"""The winner's nets of verdict and race that teach a student, at most."""
+
+PATIENCE = 2
+"""So many times as long as a member a student is trained: what it can learn from its teachers takes longer."""
 
 
 class EnsembleSpec(Spec):
     """Several nets that decide together, and one that learns what they say; `promotion` says how long each is trained."""
 
     members: int = Field(
-        5, ge=2, le=20, description="nets of the winner's configuration, each trained on a bootstrap sample; a maximum"
+        5,
+        ge=2,
+        le=20,
+        description="nets of the winner's configuration, each trained on a bootstrap sample; a maximum. The winner's nets of "
+        "race and verdict join them",
     )
-    student: bool = Field(True, description="train one net of the winner's configuration on what the bag says")
-    temperature: float = Field(1.0, ge=1, le=20, description="of teacher and student, in the student's loss")
+    student: bool = Field(
+        True,
+        description="train one net of the winner's configuration, twice as long as a member, on what at most three nets of the "
+        "winner from verdict and race say",
+    )
+    temperature: float = Field(1.0, ge=1, le=20, description="of teachers and student, in the student's loss")
     soft_weight: float = Field(
-        0.5, gt=0, le=1, description="of the teacher in the student's loss; the rest: the labels"
+        0.5, gt=0, le=1, description="of the teachers in the student's loss; the rest: the labels"
     )
 
     def epochs(self, promotion: PromotionSpec) -> int:
         """That are planned, of all training images."""
-        return (self.members + self.student) * promotion.epochs
+        return (self.members + PATIENCE * self.student) * promotion.epochs
 
-    def student_cost(self) -> float:
-        """Seconds, where a member takes one: every member is asked for every batch."""
-        return (1 + ASKING * self.members) * self.student
+    def batch(self, seconds: float, members: int, student: bool) -> list[float]:
+        """Of so many members and the student, which is trained beside them, where a member takes `seconds`."""
+        taught = PATIENCE * (1 + ASKING * TEACHERS) * seconds
+        return [*([taught] if student else []), *([seconds] * members)]
 
 
 class ConstraintsSpec(Spec):

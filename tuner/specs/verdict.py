@@ -166,8 +166,8 @@ class Ensemble(Spec):
     members_wanted: int
     members_trained: int
     selection: Literal["bag", "greedy", "none"] = Field(
-        description="bag: all members; greedy: a selection from the nets of race, verdict and bag that was better on those "
-        "validation images that none of them was trained on"
+        description="bag: all members and the winner's nets of race and verdict; greedy: a selection from the nets of race, "
+        "verdict and bag that was better on those validation images that none of them was trained on"
     )
     members: tuple[BagMember, ...]
     bag_gain: float | None = Field(None, description="of the bag over the single net; null: unknown")

@@ -78,14 +78,14 @@ def refit_seconds(job: RunningJob, seconds: float) -> float:
     return seconds * after / race
 
 
-def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[list[float]]:
-    """The batches of an ensemble of nets that take so many `seconds` after the race: all that is wanted, or the least that is
-    worth having, which is the student of the nets that there are, or else two members."""
+def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[float]:
+    """The nets of an ensemble that take so many `seconds` after the race: all that is wanted, or the least that is worth having,
+    which is the student of the nets that there are, or else two members."""
     ensemble = job.ensemble
     if ensemble is None:
         return []
-    members = [seconds] * (ensemble.members if whole else 0 if ensemble.student else 2)
-    return [members, [seconds * ensemble.student_cost()]]
+    members = ensemble.members if whole else 0 if ensemble.student else 2
+    return ensemble.batch(seconds, members, ensemble.student)
 
 
 def costs(job: RunningJob) -> list[runs.Cost]:

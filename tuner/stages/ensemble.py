@@ -1,12 +1,14 @@
 """The ensemble: a bag of the winner's configuration, and a student of it.
 
-The members are trained on bootstrap samples with fresh seeds. A greedy selection from all nets of race, verdict and bag takes
-the bag's place where it is better on those validation images that none of them was trained on. The student has the winner's
-configuration, and learns what the bag says of the images, as it sees them moved.
+The members are trained on bootstrap samples with fresh seeds; the winner's nets of race and verdict, which are paid for, join
+them. A greedy selection from all nets of race, verdict and bag takes the bag's place where it is better on those validation
+images that none of them was trained on. The student has the winner's configuration, too, and learns what those other nets of the
+winner say of the images, as it sees them moved. Its training is the longest, and so is the first to begin.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +19,7 @@ from tuner.data.catalogue import images_of
 from tuner.executors.protocol import Teacher
 from tuner.nets.bagging import average, cross_entropy, pack, select
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import EnsembleSpec, PromotionSpec
+from tuner.specs.study import PATIENCE, TEACHERS, EnsembleSpec, PromotionSpec
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.allowance import allowance, refit_seconds
 from tuner.stages.finalists import Finals
@@ -89,13 +91,14 @@ class _Assembling:
         # By its configuration's name: should another one win after a restart, its members are others.
         winner = self._raced.winner
         self._member = Contender(f"member-{winner.name}", winner.hyperparameters, bootstrap=True)
+        self._own = [run for run in reversed(self._paid) if run.contender == winner.name]
         self._images, self._labels = images_of(job.dataset, job.refit_slice.validation)
 
     def run(self) -> Assembled:
         extent = self._affordable()
-        members = self._train_members(extent)
+        members, taught = self._train(extent)
         bag, greedy = self._bag(members)
-        student = self._student(bag) if bag is not None and extent.student else None
+        student = None if taught is None else self._student(taught)
         told = Ensemble(
             members_wanted=self._spec.members,
             members_trained=len(members),
@@ -106,21 +109,22 @@ class _Assembling:
         return Assembled(tuple(one for one in (bag, student) if one is not None), told)
 
     def _affordable(self) -> _Extent:
-        """What there is time for; nothing more after the test set was opened. A student comes before members: the nets that there
-        are can teach it, too."""
+        """What there is time for, the student before members; nothing more after the test set was opened."""
         begun = self._job.runs("ensemble")
         mine = [run for run in begun if run.contender == self._member.name]
-        members, ended = len(mine), sum(run.state != RunState.RUNNING for run in mine)
-        student_begun = any(run.contender.startswith("student") for run in begun)
-        if student_begun or self._job.has_opened_test():
-            return _Extent(members, student_begun)
+        taught = [run for run in begun if run.contender.startswith("student")]
+        fewest = _Extent(len(mine), bool(taught))
+        if self._job.has_opened_test():
+            return fewest
         seconds, left = self._seconds(), allowance(self._job, self._promotion)
-        for student in sorted({self._spec.student, False}, reverse=True):
-            fewest = max(members, 2 - len(self._paid)) if student else members
-            for count in range(self._spec.members, fewest - 1, -1):
-                if left.in_time([seconds] * (count - ended), [seconds * self._spec.student_cost()] * student):
+        ended = sum(run.state != RunState.RUNNING for run in mine)
+        student_ended = any(run.state != RunState.RUNNING for run in taught)
+        for student in [True] if taught else sorted({self._spec.student, False}, reverse=True):
+            for count in range(self._spec.members, len(mine) - 1, -1):
+                ahead_of_it = self._spec.batch(seconds, count - ended, student and not student_ended)
+                if left.in_time(ahead_of_it):
                     return _Extent(count, student)
-        return _Extent(members, student=False)
+        return fewest
 
     def _seconds(self) -> float:
         """Of a member, by the winner's fresh nets, which have as many images, or else by its net in the race."""
@@ -128,33 +132,56 @@ class _Assembling:
             return max(net.run.seconds or 0.0 for net in self._finals.winner.nets)
         return refit_seconds(self._job, self._raced.runs[self._raced.winner.name][0].seconds or 0.0)
 
-    def _train_members(self, extent: _Extent) -> list[Run]:
-        """Those that reached their end, in the order of their seeds."""
+    def _train(self, extent: _Extent) -> tuple[list[Run], Run | None]:
+        """The members that reached their end, in the order of their seeds, and the student's run if it did."""
         seeds = tuple(self._member_seeds[: extent.members])
-        if not seeds:
-            return []
-        found = self._train(self._member, seeds, extent.student * self._promotion.epochs)
-        return sorted(found, key=lambda run: seeds.index(run.seed))
+        members = replace(self._member, seeds=seeds)
+        folder = self._job.models_dir / f"teacher-{self._job.lease.job_id}"
+        try:
+            student = self._pupil(folder) if extent.student else None
+            wanted = [members] if student is None else [student, members]
+            epochs = (extent.members + PATIENCE * extent.student) * self._promotion.epochs
+            planned = ahead(self._job, self._job.challenge_epochs)
+            show = self._meter.measure("ensemble", epochs, self._job.refit_slice.train_count, planned)
+            found = retrain(self._job, full_plan(self._job, self._promotion, "ensemble", ()), wanted, show)
+        finally:
+            remove_weights(folder)
+        ended = {(run.contender, run.seed): run for run in found if run.state == RunState.COMPLETE}
+        trained = [ended[key] for seed in seeds if (key := (members.name, seed)) in ended]
+        return trained, None if student is None else ended.get((student.name, self._student_seed))
 
-    def _train(self, contender: Contender, seeds: tuple[int, ...], later: int) -> list[Run]:
-        epochs = len(seeds) * self._promotion.epochs
-        planned = ahead(self._job, later + self._job.challenge_epochs)
-        show = self._meter.measure("ensemble", epochs, self._job.refit_slice.train_count, planned)
-        plan = full_plan(self._job, self._promotion, "ensemble", seeds)
-        found = retrain(self._job, plan, [contender], show)
-        mine = [run for run in found if run.contender == contender.name and run.seed in seeds]
-        return [run for run in mine if run.state == RunState.COMPLETE]
+    def _pupil(self, folder: Path) -> Contender:
+        """The student-to-be, with its teachers' weights in `folder`: the winner's nets of verdict and then race."""
+        teachers = self._own[:TEACHERS]
+        weights = pack([load(self._job.weights(run)) for run in teachers])
+        # Its name holds its teachers: a restart that comes to others trains another student.
+        digest = hashlib.sha256(weights).hexdigest()
+        self._job.outlast(lambda: write_weights(folder, weights))
+        return Contender(
+            f"student-{digest[:8]}",
+            self._raced.winner.hyperparameters,
+            epochs=PATIENCE * self._promotion.epochs,
+            seeds=(self._student_seed,),
+            teacher=Teacher(
+                folder / WEIGHTS,
+                tuple(run.hyperparameters for run in teachers),
+                (1,) * len(teachers),
+                self._spec.temperature,
+                self._spec.soft_weight,
+            ),
+        )
 
     def _bag(self, members: list[Run]) -> tuple[Built | None, bool]:
-        """The better of all members and of the greedy selection, if there are two nets for any; whether it is the selection.
+        """The better of all the winner's nets and of the greedy selection, if there are two for any; whether it is the selection.
 
         Better is the lower cross-entropy on the images by which the selection was made.
         """
         pool = [*members, *self._paid]
         said = [self._ask(self._job.net(run), self._images) for run in pool]
         choices = []
-        if len(members) > 1:
-            choices.append(list(range(len(members))))
+        alike = [k for k, run in enumerate(pool) if run in [*members, *self._own]]
+        if len(alike) > 1:
+            choices.append(alike)
         chosen = select(said, self._labels, self._spec.members)
         if len(set(chosen)) > 1:
             choices.append(chosen)
@@ -190,28 +217,7 @@ class _Assembling:
             ),
         )
 
-    def _student(self, bag: Built) -> Built | None:
-        """None where its training did not reach its end."""
-        # Its name holds its teacher: a restart that comes to another bag trains another student.
-        digest = hashlib.sha256(repr((bag.sha256, [member.votes for member in bag.members])).encode()).hexdigest()
-        folder = self._job.models_dir / f"teacher-{self._job.lease.job_id}"
-        members = bag.members
-        teacher = Teacher(
-            folder / WEIGHTS,
-            tuple(member.hyperparameters for member in members),
-            tuple(member.votes for member in members),
-            self._spec.temperature,
-            self._spec.soft_weight,
-        )
-        self._job.outlast(lambda: write_weights(folder, bag.weights))
-        try:
-            contender = Contender(f"student-{digest[:8]}", self._raced.winner.hyperparameters, teacher=teacher)
-            found = self._train(contender, (self._student_seed,), 0)
-        finally:
-            remove_weights(folder)
-        if not found:
-            return None
-        [run] = found
+    def _student(self, run: Run) -> Built:
         return Built(
             kind="student",
             weights=self._job.weights(run),
@@ -247,5 +253,5 @@ class _Assembling:
                 "the single net is the race's, since there was no time for a fresh one, and has fewer images than these"
             )
         if self._spec.student and student is None:
-            words.append("there was no bag, no time or no end for a student")
+            words.append("there was no time or no end for a student")
         return "; ".join(words)

@@ -119,6 +119,6 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
         ahead_of_it = [s for pair, s in zip(pairs, seconds * count, strict=True) if pair not in ended]
         ensemble = ensemble_runs(job, seconds[0], whole=count > EXPECTED_SEEDS) if count > 1 else []
         affordable = count <= EXPECTED_SEEDS or left.affords(seconds * count)
-        if affordable and left.in_time(ahead_of_it, *ensemble):
+        if affordable and left.in_time(ahead_of_it, ensemble):
             return count
     return fewest

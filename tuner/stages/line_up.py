@@ -106,4 +106,4 @@ class _Timetable:
         winner, default = (refit_seconds(self._job, one) for one in (max(seconds.values()), self._default))
         race = [one for name, one in {**seconds, "default": self._default}.items() if name not in self._ended]
         verdict = [winner, default] * min(fresh, self._promotion.max_seeds)
-        return self._left.in_time(race, verdict, *(ensemble_runs(self._job, winner, whole=False) if ensemble else []))
+        return self._left.in_time(race, verdict, ensemble_runs(self._job, winner, whole=False) if ensemble else [])

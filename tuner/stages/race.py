@@ -149,7 +149,7 @@ class _Racing:
         verdict = [winner, default] * min(EXPECTED_SEEDS, self._promotion.max_seeds)
         left, further = allowance(self._job, self._promotion), [seconds[name] for name in race.running]
         ensemble = ensemble_runs(self._job, winner, whole=True)
-        spent = left.lacks(further, verdict) or (None if left.in_time(further, verdict, *ensemble) else "time")
+        spent = left.lacks(further, verdict) or (None if left.in_time(further, verdict, ensemble) else "time")
         if spent is None and self._job.race_is_over():  # a retry has the whole time again
             return "cost" if left.seconds is None else "time"
         return spent

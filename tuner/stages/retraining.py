@@ -4,6 +4,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import Connection
@@ -45,6 +46,8 @@ class Contender:
     name: str
     hyperparameters: Hyperparameters
     epochs: int | None = None
+    """None: the plan's."""
+    seeds: tuple[int, ...] | None = None
     """None: the plan's."""
     bootstrap: bool = False
     """Whether each run is trained on a bootstrap sample, drawn by its seed."""
@@ -114,7 +117,7 @@ class _Retraining:
         self._job, self._plan, self._show = job, plan, show
         ended = {(run.contender, run.seed) for run in self._job.runs(self._plan.stage) if self._has_ended(run)}
         self._seeds = plan.seeds or stage_seeds(job.spec.seed, plan.stage)
-        entries = [_Entry(c, seed, c.epochs or plan.epochs) for seed in self._seeds for c in contenders]
+        entries = self._entries(contenders)
         self._waiting = deque(entry for entry in entries if entry.key not in ended)
         self._epochs = sum(entry.epochs for entry in entries if entry.key in ended)
         self._running: dict[str, _Running] = {}
@@ -134,6 +137,14 @@ class _Retraining:
             self._show(self._epochs)
             self._job.tick()
         return self._job.runs(self._plan.stage)
+
+    def _entries(self, contenders: Sequence[Contender]) -> list[_Entry]:
+        """Of all the first seed, then of all the second."""
+        own = [[_Entry(c, seed, c.epochs or self._plan.epochs) for seed in self._seeds_of(c)] for c in contenders]
+        return [entry for row in zip_longest(*own) for entry in row if entry is not None]
+
+    def _seeds_of(self, contender: Contender) -> tuple[int, ...]:
+        return self._seeds if contender.seeds is None else contender.seeds
 
     def _has_ended(self, run: Run) -> bool:
         """A net whose weights are needed, and were removed in the months before a retry, is trained again."""
@@ -247,7 +258,8 @@ class _Retraining:
     def _label(self, entry: _Entry) -> str:
         """The run's name in the log; its seed is counted where there are several."""
         parts = [self._plan.stage, entry.contender.name]
-        number = self._plan.seeds_before + self._seeds.index(entry.seed) + 1
-        if len(self._seeds) > 1 or number > 1:
+        seeds = self._seeds_of(entry.contender)
+        number = self._plan.seeds_before + seeds.index(entry.seed) + 1
+        if len(seeds) > 1 or number > 1:
             parts.append(str(number))
         return "/".join(parts)

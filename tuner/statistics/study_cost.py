@@ -173,7 +173,7 @@ class _Simulation:
         ensemble = self._spec.ensemble
         if ensemble is not None:
             member = self._refit[racing[0]] * promotion.epochs + RUN_OVERHEAD
-            seconds += self._dealt([member] * ensemble.members) + member * ensemble.student_cost()
+            seconds += self._dealt(ensemble.batch(member, ensemble.members, ensemble.student))
         return seconds + self._dealt([self._refit[k] * promotion.epochs + RUN_OVERHEAD for k in verdict])
 
     def _affordable(self, rung: list[float], promotion: PromotionSpec, spent: float, searched: float) -> list[float]:
