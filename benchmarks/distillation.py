@@ -3,8 +3,8 @@
     python -m benchmarks.distillation --epochs 25 --seeds 3
 
 The configuration is trial 1's, fitted to all images. Bags: of members on bootstrap samples, of nets on all images, which later
-teach, and of both. Students have the single nets' seeds and are taught by temperature and weight, as long as a single net and
-twice as long, which is held against nets without a teacher. Prints accuracies in per cent; the sealed test set stays closed.
+teach, and of both. Students, by temperature and weight of their teachers, are trained as long as these and longer, and held
+against nets of the same seeds without a teacher. Prints accuracies in per cent; the sealed test set stays closed.
 """
 
 import argparse
@@ -60,16 +60,19 @@ def _compare(folder: Path, pool: ProcessPoolExecutor, arguments: argparse.Namesp
     count = len(partition(labels).train)
     images, truth = images_of(dataset, (count, len(labels)))
 
-    def task(seed: int, times: int = 1, bootstrap: int | None = None, teacher: Teacher | None = None) -> Task:
+    def task(seed: int, times: float = 1, bootstrap: int | None = None, teacher: Teacher | None = None) -> Task:
         data = DataSlice(dataset.folder, (0, count), (count, len(labels)), bootstrap)
-        epochs = times * arguments.epochs
+        epochs = round(times * arguments.epochs)
         return Task("", point, data, epochs, seed, decay=True, teacher=teacher, keep_weights=True)
 
     def train(what: str, tasks: Sequence[Task]) -> list[bytes]:
         trained = list(pool.map(_run, tasks))
         accuracies = [100 * one.validation_accuracy for one in trained]
         each = " ".join(f"{accuracy:.2f}" for accuracy in accuracies)
-        print(f"{what:<46}{mean(accuracies):6.2f}   {each}   {mean(one.seconds for one in trained):.0f} s each")
+        print(
+            f"{what:<46}{mean(accuracies):6.2f}   {each}   {mean(one.seconds for one in trained):.0f} s each",
+            flush=True,
+        )
         return [one.weights or b"" for one in trained]
 
     def ask(weights: Sequence[bytes]) -> list[Probabilities]:
@@ -84,11 +87,11 @@ def _compare(folder: Path, pool: ProcessPoolExecutor, arguments: argparse.Namesp
         print(f"{'bag of ' + name:<46}{100 * (average(said).argmax(1) == truth).mean():6.2f}", flush=True)
     file = folder / "teachers.safetensors"
     file.write_bytes(pack([load(one) for one in taught_by]))
-    for times in (1, PATIENCE):
-        train(f"no teacher, {times} × the epochs", [task(seed, times) for seed in seeds])
+    for times in reversed(PATIENCE):
+        train(f"no teacher, {times:g} × the epochs", [task(seed, times) for seed in seeds])
         for temperature, weight in LESSONS:
             teacher = Teacher(file, (point,) * TEACHERS, (1,) * TEACHERS, temperature, weight)
-            told = f"students, T = {temperature:g}, weight {weight:g}, {times} × the epochs"
+            told = f"students, T = {temperature:g}, weight {weight:g}, {times:g} × the epochs"
             train(told, [task(seed, times, teacher=teacher) for seed in seeds])
 
 

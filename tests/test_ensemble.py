@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from tests.conftest import connect, wait_until
 from tests.digits import TEST_IMAGES, images_and_labels
 from tests.house import House, open_house
 from tuner.data.splits import partition
-from tuner.nets.bagging import average, bootstrap, cross_entropy, select
+from tuner.nets.bagging import average, bootstrap, choose, cross_entropy, select
 from tuner.nets.distillation import Lessons
 from tuner.nets.training import train
 from tuner.nets.training_data import prepare
@@ -21,17 +22,18 @@ from tuner.nets.weights import from_bytes, to_bytes
 from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.verdict import BagMember, Ensemble
-from tuner.stages.ensemble import assemble
+from tuner.stages.ensemble import Assembled, assemble
 from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
-from tuner.stages.promotion import promote
+from tuner.stages.promotion import Promoted, promote
 from tuner.stages.retraining import stage_seeds
 from tuner.stages.search import search
 from tuner.stages.view import derive_seed
-from tuner.store import model_registry, runs
+from tuner.store import jobs, ledger, model_registry, runs, tables
 from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState
-from tuner.store.model_files import StoredNet, read_weights
+from tuner.store.ledger import Opener
+from tuner.store.model_files import StoredNet, read_config, read_weights
 from tuner.store.model_registry import Model
 from tuner.store.runs import Run, RunState, Stage
 
@@ -155,7 +157,7 @@ def test_the_bag_is_all_nets_of_the_winner_or_a_better_selection(
         bag = [net_of(house, job, member) for member in found.members for _ in range(member.votes)]
         lost = [cross_entropy(average([net.predict(images) for net in nets]), labels) for nets in (bag, alike)]
         assert lost[0] <= lost[1] + 1e-6
-        if found.selection == "bag":
+        if found.selection == "bag":  # which it is, a test of `choose` holds
             assert [member.votes for member in found.members] == [1] * len(own)
             assert {member.seed for member in found.members} == {run.seed for run in own}
 
@@ -202,6 +204,13 @@ def test_the_student_has_the_winners_size_and_is_weighed_against_net_and_bag(hou
     models, ensemble, [opening] = kept(house, whole), told(house, whole), house.openings(whole)
     assert set(models) == {"single", "default", "bag", "student"}
     assert models["student"].parameters == models["single"].parameters
+    configs = {kind: read_config(whole.models_dir / model.id) for kind, model in models.items()}
+    assert {kind: config.epochs for kind, config in configs.items()} == {
+        "single": 2,
+        "default": 2,
+        "bag": 2,
+        "student": 4,
+    }
     assert opening.reading is not None
     share = {kind: opening.reading[model.sha256]["correct"] / TEST_IMAGES for kind, model in models.items()}
     assert ensemble.bag_gain == pytest.approx(share["bag"] - share["single"])
@@ -217,7 +226,7 @@ def test_the_student_has_the_winners_size_and_is_weighed_against_net_and_bag(hou
 
 
 def test_its_runs_are_counted_and_nothing_of_the_teacher_is_left(house: House, whole: RunningJob) -> None:
-    """All epochs that were trained count as done, and none is left; the teacher's words are gone from the disk."""
+    """All epochs that were trained count as done, and none is left; the teachers' copy is gone from the disk."""
     costs = {cost.stage: cost.runs for cost in house.verdict(whole).costs}
     assert list(costs) == ["rung", "optimism", "local_search", "promotion", "verdict", "ensemble"]
     assert costs["ensemble"] == 4
@@ -226,12 +235,14 @@ def test_its_runs_are_counted_and_nothing_of_the_teacher_is_left(house: House, w
     assert not list(whole.models_dir.glob("teacher-*"))
 
 
-def test_an_interrupted_ensemble_comes_to_the_same_end(house: House, whole: RunningJob) -> None:
-    """A job that its runner gives back while members are trained finds what one left alone finds."""
-    job = house.post("disturbed", ensemble=WANTED)
+@pytest.mark.parametrize(("name", "begun"), [("student-disturbed", 1), ("member-disturbed", 2)])
+def test_an_interrupted_ensemble_comes_to_the_same_end(name: str, begun: int, house: House, whole: RunningJob) -> None:
+    """A job that its runner gives back while the student is trained, or then a member, finds what one left alone finds, and has
+    trained no net twice."""
+    job = house.post(name, ensemble=WANTED)
     thread = threading.Thread(target=coordinate, args=(job,))
     thread.start()
-    wait_until(lambda: bool(house.trained(job, "ensemble")), "a member is trained")
+    wait_until(lambda: len(house.trained(job, "ensemble")) >= begun, "the net is trained")
     job.ending.set()
     thread.join(60)
     assert house.row(job).state == JobState.QUEUED
@@ -239,23 +250,80 @@ def test_an_interrupted_ensemble_comes_to_the_same_end(house: House, whole: Runn
     coordinate(again)
     assert told(house, again) == told(house, whole)
     assert len(house.openings(again)) == 1
+    assert len(house.trained(again, "ensemble")) == 4
 
 
-def test_without_time_it_is_left_out_and_told(house: House) -> None:
-    """A job whose time limit is over after the race trains neither members nor student."""
-    job = house.post("hurried", ensemble=WANTED)
-    promotion = job.promotion
-    assert promotion is not None
-    search(job)
-    promoted = promote(job, promotion)
-    budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
+def set_limit(house: House, job: RunningJob, seconds_left: float, of_a_net: float = 10.0) -> None:
+    """Of the job's time, where a fresh net of the verdict has taken `of_a_net`."""
+    budget = job.spec.budget.model_copy(update={"timeout_seconds": job.elapsed_seconds + seconds_left})
     job.spec = job.spec.model_copy(update={"budget": budget})
-    assembled = assemble(job, promotion, promoted, train_finalists(job, promotion, promoted))
-    assert assembled is not None
-    assert (assembled.told.members_trained, assembled.told.members_wanted) == (0, 3)
-    assert "no time" in assembled.told.words
-    assert house.trained(job, "ensemble") == []
-    assert [built.kind for built in assembled.built] in ([], ["bag"])  # the race's nets cost nothing more
+    with writing(house.engine) as connection:
+        mine = (tables.runs.c.job_id == job.lease.job_id) & (tables.runs.c.stage == "verdict")
+        connection.execute(update(tables.runs).where(mine).values(seconds=of_a_net))
+
+
+def assembled(job: RunningJob, promoted: Promoted) -> Assembled:
+    assert job.promotion is not None
+    found = assemble(job, job.promotion, promoted, train_finalists(job, job.promotion, promoted))
+    assert found is not None
+    return found
+
+
+def searched_and_promoted(job: RunningJob) -> Promoted:
+    assert job.promotion is not None
+    search(job)
+    promoted = promote(job, job.promotion)
+    train_finalists(job, job.promotion, promoted)
+    return promoted
+
+
+def test_what_there_is_no_time_for_is_left_out_and_told(house: House) -> None:
+    """A net takes 10 s, a student of twice the epochs 37, on one worker: in 40 s there is time for that student alone, in 35
+    more for all members, since it has ended."""
+    job = house.post("hurried", ensemble=WANTED)
+    promoted = searched_and_promoted(job)
+    for left, members in ((40.0, 0), (35.0, 3)):
+        set_limit(house, job, left)
+        found = assembled(job, promoted)
+        assert (found.told.members_trained, found.told.members_wanted) == (members, 3)
+        assert [(built.kind, built.epochs) for built in found.built] == [("bag", 2), ("student", 4)]
+        assert ("no time for more" in found.told.words) == (members == 0)
+
+
+def test_a_student_is_trained_as_long_as_there_is_time(house: House) -> None:
+    """In no time there is none, and no member, but the race's nets make a bag; in 15 s there is a member. In 20 s more there is a
+    student of as many epochs, which takes 19."""
+    job = house.post("hurried-more", ensemble=WANTED)
+    promoted = searched_and_promoted(job)
+    for left, members, students in ((0.0, 0, []), (15.0, 1, []), (20.0, 1, [("student", 2)])):
+        set_limit(house, job, left)
+        found = assembled(job, promoted)
+        assert found.told.members_trained == members
+        assert [(built.kind, built.epochs) for built in found.built] == [("bag", 2), *students]
+        assert ("no time or no end for a student" in found.told.words) == (not students)
+
+
+def test_after_the_opening_no_net_joins_the_list(house: House) -> None:
+    """A time limit has cut the student; then the test set was opened, without it, and the job was killed. When it goes on and has
+    time again, the student's training is not: else its list would be another one than was opened, and have no accuracy."""
+    job = house.post("cut", ensemble=WANTED)
+    promoted = searched_and_promoted(job)
+    [bag, student] = assembled(job, promoted).built
+    assert job.promotion is not None
+    finals = train_finalists(job, job.promotion, promoted)
+    opened = [bag.sha256, *(net.sha256 for finalist in finals.finalists for net in finalist.nets)]
+    opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum)
+    with writing(house.engine) as connection:
+        mine = (tables.runs.c.job_id == job.lease.job_id) & (tables.runs.c.seed == student.seed)
+        connection.execute(update(tables.runs).where(mine).values(state=RunState.RUNNING, weights=None))
+        ledger.record_opening(connection, opener, opened)
+        jobs.give_back(connection, job.lease)
+    again = house.claim()
+    coordinate(again)
+    assert (house.row(again).state, house.row(again).stop_reason) == (JobState.SUCCEEDED, "n_trials")
+    [opening] = house.openings(again)
+    assert set(opening.models) == set(opened)
+    assert set(kept(house, again)) == {"single", "default", "bag"}
 
 
 def test_a_closed_test_set_leaves_it_unscored(house: House, whole: RunningJob, closed: RunningJob) -> None:
@@ -291,6 +359,25 @@ def test_a_bag_predicts_over_rest_and_comes_whole(house: House, whole: RunningJo
 
 
 SURE, UNSURE = [0.9, 0.1], [0.6, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("own", "chosen", "greedy"),
+    [
+        ([0, 1, 2], [0, 1, 2], False),  # two votes cannot have three parts
+        ([0, 1], [2, 0], True),
+        ([0], [2, 0], True),
+    ],
+)
+def test_the_better_bag_is_chosen(own: list[int], chosen: list[int], greedy: bool) -> None:
+    """Three nets are each sure of a third of the images, the last one of a little more, and know nothing of the others: all three
+    are better than any two."""
+    labels = np.arange(10) % 2
+    sure = (np.arange(3), np.arange(3, 6), np.arange(6, 10))
+    said = [np.full((10, 2), 0.5) for _ in sure]
+    for net, images in zip(said, sure, strict=True):
+        net[images] = np.eye(2)[labels[images]]
+    assert choose(said, labels, 2, own) == (chosen, greedy)
 
 
 @pytest.mark.parametrize(

@@ -143,19 +143,28 @@ def test_who_has_begun_to_race_stays_as_it_is(house: House) -> None:
     assert told.hyperparameters == raced
 
 
-@pytest.mark.parametrize(("name", "seeds"), [("opened", 2), ("opened-in-a-hurry", 1)])
-def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, house: House) -> None:
+@pytest.mark.parametrize(
+    ("name", "seeds", "fresh", "cut"),
+    [("opened", 2, True, False), ("opened-with-one-cut", 1, True, True), ("opened-in-a-hurry", 1, False, False)],
+)
+def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, fresh: bool, cut: bool, house: House) -> None:
     """A job that is killed between the opening of the test set and its reading, and could afford more when it goes on, comes to
-    its verdict on the list that was opened: of two fresh seeds, or of the race's one where time was too short for these."""
+    its verdict on the list that was opened: of two fresh seeds, of one where the time limit has cut a second one's net, or of the
+    race's one where time was too short for any."""
     job = house.post(name, max_seeds=3, max_cost=0.001)
     search(job)
     assert job.promotion is not None
     promoted = promote(job, job.promotion)
+    if cut:
+        _, default = train_finalists(job, job.promotion, promoted).finalists
+        with writing(house.engine) as connection:
+            of_it = tables.runs.c.id == default.nets[1].run.id
+            connection.execute(update(tables.runs).where(of_it).values(state=RunState.RUNNING, weights=None))
     if seeds == 1:
         budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
         job.spec = job.spec.model_copy(update={"budget": budget})
     finals = train_finalists(job, job.promotion, promoted)
-    assert finals.fresh == (seeds == 2)
+    assert (finals.fresh, len(finals.winner.nets)) == (fresh, seeds)
     hashes = [net.sha256 for finalist in finals.finalists for net in finalist.nets]
     opener = Opener(job.study_id, job.name, job.lease.job_id, job.dataset.name, job.dataset.checksum)
     with writing(house.engine) as connection:

@@ -37,6 +37,17 @@ def select(members: Sequence[Probabilities], labels: NDArray[Any], most: int) ->
     return chosen[:length]
 
 
+def choose(
+    members: Sequence[Probabilities], labels: NDArray[Any], most: int, alike: list[int]
+) -> tuple[list[int], bool]:
+    """The positions of the better bag, and whether it is a greedy selection of at most `most`, with replacement: else it is
+    `alike`. Better is the lower cross-entropy on `labels`, by which the selection was made, too. Neither is a bag that has no two
+    different members; [] where there is none."""
+    chosen = select(members, labels, most)
+    bags = [(bag, bag is chosen) for bag in (alike, chosen) if len(set(bag)) > 1]
+    return min(bags, key=lambda one: cross_entropy(average([members[k] for k in one[0]]), labels), default=([], False))
+
+
 def cross_entropy(probabilities: Probabilities, labels: NDArray[Any]) -> float:
     """The mean over the images of −log of what `probabilities` (images, classes) gives their `labels` (images,)."""
     given = probabilities[np.arange(len(labels)), labels]

@@ -131,15 +131,21 @@ class PromotionSpec(Spec):
 LOCAL_SHARE = 0.5
 """What the nets beside the rung's best may take of the training seconds that `max_cost` leaves then."""
 
-ASKING = 0.25
+ASKING = 0.285
 """What an answer to a batch takes, where training on it takes one (docs/decisions.md, "A student is trained longer than its
 teachers")."""
 
 TEACHERS = 3
 """The winner's nets of verdict and race that teach a student, at most."""
 
-PATIENCE = 2
-"""So many times as long as a member a student is trained: what it can learn from its teachers takes longer."""
+PATIENCE = (2.0, 1.5, 1.0)
+"""So many times as long as its teachers a student is trained, since what it can learn takes longer: the first for which there is
+time."""
+
+
+def student_cost(patience: float = PATIENCE[0], teachers: int = TEACHERS) -> float:
+    """Seconds, where a member takes one: each teacher is asked for each batch."""
+    return patience * (1 + ASKING * teachers)
 
 
 class EnsembleSpec(Spec):
@@ -154,8 +160,8 @@ class EnsembleSpec(Spec):
     )
     student: bool = Field(
         True,
-        description="train one net of the winner's configuration, twice as long as a member, on what at most three nets of the "
-        "winner from verdict and race say",
+        description="train one net of the winner's configuration, beside the members and up to twice as long, on what at most "
+        "three nets of the winner from verdict and race say",
     )
     temperature: float = Field(1.0, ge=1, le=20, description="of teachers and student, in the student's loss")
     soft_weight: float = Field(
@@ -164,12 +170,7 @@ class EnsembleSpec(Spec):
 
     def epochs(self, promotion: PromotionSpec) -> int:
         """That are planned, of all training images."""
-        return (self.members + PATIENCE * self.student) * promotion.epochs
-
-    def batch(self, seconds: float, members: int, student: bool) -> list[float]:
-        """Of so many members and the student, which is trained beside them, where a member takes `seconds`."""
-        taught = PATIENCE * (1 + ASKING * TEACHERS) * seconds
-        return [*([taught] if student else []), *([seconds] * members)]
+        return self.members * promotion.epochs + self.student * round(PATIENCE[0] * promotion.epochs)
 
 
 class ConstraintsSpec(Spec):

@@ -160,7 +160,7 @@ class BagMember(Spec):
 
 
 class Ensemble(Spec):
-    """The bag of nets and its student. The gains are on the sealed test set, of the delivered nets, and tell of other images, not
+    """The bag of nets and the student. The gains are on the sealed test set, of the delivered nets, and tell of other images, not
     of other seeds."""
 
     members_wanted: int

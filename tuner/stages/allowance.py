@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.specs.study import PromotionSpec
+from tuner.specs.study import PATIENCE, PromotionSpec, student_cost
 from tuner.stages.job import RunningJob
 from tuner.store import runs, trials
 from tuner.store.runs import Stage
@@ -85,7 +85,8 @@ def ensemble_runs(job: RunningJob, seconds: float, whole: bool) -> list[float]:
     if ensemble is None:
         return []
     members = ensemble.members if whole else 0 if ensemble.student else 2
-    return ensemble.batch(seconds, members, ensemble.student)
+    patience = PATIENCE[0] if whole else PATIENCE[-1]
+    return [seconds * student_cost(patience)] * ensemble.student + [seconds] * members
 
 
 def costs(job: RunningJob) -> list[runs.Cost]:

@@ -7,8 +7,8 @@ winner say of the images, as it sees them moved. Its training is the longest, an
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +17,9 @@ from safetensors.numpy import load
 
 from tuner.data.catalogue import images_of
 from tuner.executors.protocol import Teacher
-from tuner.nets.bagging import average, cross_entropy, pack, select
+from tuner.nets.bagging import average, choose, pack
 from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.study import PATIENCE, TEACHERS, EnsembleSpec, PromotionSpec
+from tuner.specs.study import PATIENCE, TEACHERS, EnsembleSpec, PromotionSpec, student_cost
 from tuner.specs.verdict import BagMember, Ensemble
 from tuner.stages.allowance import allowance, refit_seconds
 from tuner.stages.finalists import Finals
@@ -27,7 +27,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
 from tuner.stages.race import full_plan
-from tuner.stages.retraining import Contender, retrain, stage_seeds
+from tuner.stages.retraining import Contender, ended_alone, retrain, stage_seeds
 from tuner.store.model_files import WEIGHTS, AnyNet, StoredBag, remove_weights, write_weights
 from tuner.store.runs import Run, RunState
 
@@ -46,6 +46,7 @@ class Built:
     parameters: int
     validation_accuracy: float
     seed: int
+    epochs: int
     best_epoch: int
     members: tuple[BagMember, ...] = ()
 
@@ -71,12 +72,6 @@ def assemble(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, fina
     return _Assembling(job, promotion, spec, promoted, finals).run()
 
 
-@dataclass(frozen=True)
-class _Extent:
-    members: int
-    student: bool
-
-
 class _Assembling:
     def __init__(
         self, job: RunningJob, promotion: PromotionSpec, spec: EnsembleSpec, promoted: Promoted, finals: Finals
@@ -87,18 +82,42 @@ class _Assembling:
         raced = [run for name in sorted(self._raced.runs) for run in self._raced.runs[name]]
         # A net that is too large to win is none for a bag.
         self._paid = [run for run in [*raced, *finals.fresh_runs()] if run.contender not in self._raced.race.aside]
-        self._student_seed, *self._member_seeds = stage_seeds(job.spec.seed, "ensemble", spec.members + 1)
-        # By its configuration's name: should another one win after a restart, its members are others.
         winner = self._raced.winner
-        self._member = Contender(f"member-{winner.name}", winner.hyperparameters, bootstrap=True)
-        self._own = [run for run in reversed(self._paid) if run.contender == winner.name]
+        self._teachers = [run for run in reversed(self._paid) if run.contender == winner.name][:TEACHERS]
+        self._lesson = pack([load(job.weights(run)) for run in self._teachers])
+        self._folder = job.models_dir / f"teacher-{job.lease.job_id}"
+        student_seed, *self._seeds = stage_seeds(job.spec.seed, "ensemble", spec.members + 1)
+        # By the winner's name and the teachers' weights: should these be others after a restart, members and student are, too.
+        self._members = Contender(f"member-{winner.name}", winner.hyperparameters, bootstrap=True)
+        # The longest first; of very few epochs two can come to the same.
+        lengths = dict.fromkeys(round(patience * promotion.epochs) for patience in PATIENCE)
+        self._students = [self._student(epochs, student_seed) for epochs in lengths if spec.student]
         self._images, self._labels = images_of(job.dataset, job.refit_slice.validation)
 
+    def _student(self, epochs: int, seed: int) -> Contender:
+        return Contender(
+            f"student-{hashlib.sha256(self._lesson).hexdigest()[:8]}-{epochs}",
+            self._members.hyperparameters,
+            epochs=epochs,
+            seeds=(seed,),
+            teacher=Teacher(
+                self._folder / WEIGHTS,
+                tuple(run.hyperparameters for run in self._teachers),
+                (1,) * len(self._teachers),
+                self._spec.temperature,
+                self._spec.soft_weight,
+            ),
+        )
+
     def run(self) -> Assembled:
-        extent = self._affordable()
-        members, taught = self._train(extent)
+        wanted = self._affordable()
+        trained = self._train(wanted)
+        members = [run for run in trained if run.contender == self._members.name]
         bag, greedy = self._bag(members)
-        student = None if taught is None else self._student(taught)
+        epochs = {contender.name: contender.epochs for contender in self._students}
+        student = next(
+            (self._as_student(run, epochs[run.contender] or 0) for run in trained if run.contender in epochs), None
+        )
         told = Ensemble(
             members_wanted=self._spec.members,
             members_trained=len(members),
@@ -108,23 +127,30 @@ class _Assembling:
         )
         return Assembled(tuple(one for one in (bag, student) if one is not None), told)
 
-    def _affordable(self) -> _Extent:
-        """What there is time for, the student before members; nothing more after the test set was opened."""
-        begun = self._job.runs("ensemble")
-        mine = [run for run in begun if run.contender == self._member.name]
-        taught = [run for run in begun if run.contender.startswith("student")]
-        fewest = _Extent(len(mine), bool(taught))
+    def _affordable(self) -> list[Contender]:
+        """The student and the members that there is time for, the student before further members; after the test set was opened,
+        those whose nets have ended."""
         if self._job.has_opened_test():
-            return fewest
-        seconds, left = self._seconds(), allowance(self._job, self._promotion)
-        ended = sum(run.state != RunState.RUNNING for run in mine)
-        student_ended = any(run.state != RunState.RUNNING for run in taught)
-        for student in [True] if taught else sorted({self._spec.student, False}, reverse=True):
-            for count in range(self._spec.members, len(mine) - 1, -1):
-                ahead_of_it = self._spec.batch(seconds, count - ended, student and not student_ended)
-                if left.in_time(ahead_of_it):
-                    return _Extent(count, student)
-        return fewest
+            return [ended_alone(self._job, "ensemble", one) for one in (*self._students, self._of(len(self._seeds)))]
+        runs = self._job.runs("ensemble")
+        ended = Counter(run.contender for run in runs if run.state != RunState.RUNNING)
+        begun = Counter(run.contender for run in runs)
+        seconds, left, fewest = self._seconds(), allowance(self._job, self._promotion), begun[self._members.name]
+        mine = [[one] for one in self._students if begun[one.name]]
+        for students in mine or [*([one] for one in self._students), []]:
+            taught = [seconds * self._cost(one) for one in students if not ended[one.name]]
+            for count in range(len(self._seeds), fewest - 1, -1):
+                if left.in_time([*taught, *[seconds] * (count - ended[self._members.name])]):
+                    return [*students, self._of(count)]
+        return [*(mine[0] if mine else []), self._of(fewest)]
+
+    def _of(self, count: int) -> Contender:
+        """So many members."""
+        return replace(self._members, seeds=tuple(self._seeds[:count]))
+
+    def _cost(self, student: Contender) -> float:
+        """Seconds, where a member takes one."""
+        return student_cost((student.epochs or 0) / self._promotion.epochs, len(self._teachers))
 
     def _seconds(self) -> float:
         """Of a member, by the winner's fresh nets, which have as many images, or else by its net in the race."""
@@ -132,65 +158,30 @@ class _Assembling:
             return max(net.run.seconds or 0.0 for net in self._finals.winner.nets)
         return refit_seconds(self._job, self._raced.runs[self._raced.winner.name][0].seconds or 0.0)
 
-    def _train(self, extent: _Extent) -> tuple[list[Run], Run | None]:
-        """The members that reached their end, in the order of their seeds, and the student's run if it did."""
-        seeds = tuple(self._member_seeds[: extent.members])
-        members = replace(self._member, seeds=seeds)
-        folder = self._job.models_dir / f"teacher-{self._job.lease.job_id}"
-        try:
-            student = self._pupil(folder) if extent.student else None
-            wanted = [members] if student is None else [student, members]
-            epochs = (extent.members + PATIENCE * extent.student) * self._promotion.epochs
-            planned = ahead(self._job, self._job.challenge_epochs)
-            show = self._meter.measure("ensemble", epochs, self._job.refit_slice.train_count, planned)
-            found = retrain(self._job, full_plan(self._job, self._promotion, "ensemble", ()), wanted, show)
-        finally:
-            remove_weights(folder)
-        ended = {(run.contender, run.seed): run for run in found if run.state == RunState.COMPLETE}
-        trained = [ended[key] for seed in seeds if (key := (members.name, seed)) in ended]
-        return trained, None if student is None else ended.get((student.name, self._student_seed))
-
-    def _pupil(self, folder: Path) -> Contender:
-        """The student-to-be, with its teachers' weights in `folder`: the winner's nets of verdict and then race."""
-        teachers = self._own[:TEACHERS]
-        weights = pack([load(self._job.weights(run)) for run in teachers])
-        # Its name holds its teachers: a restart that comes to others trains another student.
-        digest = hashlib.sha256(weights).hexdigest()
-        self._job.outlast(lambda: write_weights(folder, weights))
-        return Contender(
-            f"student-{digest[:8]}",
-            self._raced.winner.hyperparameters,
-            epochs=PATIENCE * self._promotion.epochs,
-            seeds=(self._student_seed,),
-            teacher=Teacher(
-                folder / WEIGHTS,
-                tuple(run.hyperparameters for run in teachers),
-                (1,) * len(teachers),
-                self._spec.temperature,
-                self._spec.soft_weight,
-            ),
-        )
+    def _train(self, wanted: list[Contender]) -> list[Run]:
+        """The runs that reached their end, in the order of their seeds."""
+        keys = [(one.name, seed) for one in wanted for seed in one.seeds or ()]
+        epochs = sum((one.epochs or self._promotion.epochs) * len(one.seeds or ()) for one in wanted)
+        planned = ahead(self._job, self._job.challenge_epochs)
+        show = self._meter.measure("ensemble", epochs, self._job.refit_slice.train_count, planned)
+        if any(one.teacher for one in wanted):
+            self._job.outlast(lambda: write_weights(self._folder, self._lesson))
+        runs = retrain(self._job, full_plan(self._job, self._promotion, "ensemble", ()), wanted, show)
+        remove_weights(self._folder)
+        ended = {(run.contender, run.seed): run for run in runs if run.state == RunState.COMPLETE}
+        return [ended[key] for key in keys if key in ended]
 
     def _bag(self, members: list[Run]) -> tuple[Built | None, bool]:
-        """The better of all the winner's nets and of the greedy selection, if there are two for any; whether it is the selection.
-
-        Better is the lower cross-entropy on the images by which the selection was made.
-        """
+        """The better of all the winner's nets and of the greedy selection; whether it is the selection."""
         pool = [*members, *self._paid]
         said = [self._ask(self._job.net(run), self._images) for run in pool]
-        choices = []
-        alike = [k for k, run in enumerate(pool) if run in [*members, *self._own]]
-        if len(alike) > 1:
-            choices.append(alike)
-        chosen = select(said, self._labels, self._spec.members)
-        if len(set(chosen)) > 1:
-            choices.append(chosen)
-        if not choices:
+        own = (self._members.name, self._raced.winner.name)
+        alike = [k for k, run in enumerate(pool) if run.contender in own]
+        chosen, greedy = choose(said, self._labels, self._spec.members, alike)
+        if not chosen:
             return None, False
-        answers = [average([said[k] for k in one]) for one in choices]
-        best = int(np.argmin([cross_entropy(answer, self._labels) for answer in answers]))
-        right = float((answers[best].argmax(1) == self._labels).mean())
-        return self._join(pool, choices[best], right), choices[best] is chosen
+        right = float((average([said[k] for k in chosen]).argmax(1) == self._labels).mean())
+        return self._join(pool, chosen, right), greedy
 
     def _join(self, pool: list[Run], chosen: list[int], validation_accuracy: float) -> Built:
         places = sorted(set(chosen))
@@ -204,6 +195,7 @@ class _Assembling:
             parameters=sum(run.parameters for run in nets),
             validation_accuracy=validation_accuracy,
             seed=nets[0].seed,
+            epochs=self._promotion.epochs,
             best_epoch=max(run.best_epoch or 0 for run in nets),
             members=tuple(
                 BagMember(
@@ -217,7 +209,7 @@ class _Assembling:
             ),
         )
 
-    def _student(self, run: Run) -> Built:
+    def _as_student(self, run: Run, epochs: int) -> Built:
         return Built(
             kind="student",
             weights=self._job.weights(run),
@@ -226,6 +218,7 @@ class _Assembling:
             parameters=run.parameters,
             validation_accuracy=run.validation_accuracy or 0.0,
             seed=run.seed,
+            epochs=epochs,
             best_epoch=run.best_epoch or 0,
         )
 

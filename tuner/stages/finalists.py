@@ -5,7 +5,7 @@ are trained on most of the validation images, too. The verdict is about these ne
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tuner.executors.protocol import DataSlice
@@ -15,7 +15,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.progress import ahead
 from tuner.stages.promotion import Promoted
 from tuner.stages.race import Raced, full_plan
-from tuner.stages.retraining import Contender, retrain, stage_seeds
+from tuner.stages.retraining import Contender, ended_alone, retrain, stage_seeds
 from tuner.store.model_files import StoredNet
 from tuner.store.runs import Run, RunState
 
@@ -53,6 +53,8 @@ class Finals:
     """Whether the seeds are not the race's."""
     data: DataSlice
     """On which the nets were trained and judged."""
+    epochs: int
+    """That each net was trained for."""
 
     @property
     def winner(self) -> Finalist:
@@ -70,7 +72,8 @@ def train_finalists(job: RunningJob, promotion: PromotionSpec, promoted: Promote
     trained = _train(job, promotion, promoted, contenders)
     fresh = any(run.contender == raced.winner.name for run in trained)
     found = trained if fresh else [run for name in names for run in raced.runs.get(name, [])]
-    return Finals(_finalists(job, raced.winner.name, found), fresh, job.refit_slice if fresh else job.race_slice)
+    data = job.refit_slice if fresh else job.race_slice
+    return Finals(_finalists(job, raced.winner.name, found), fresh, data, promotion.epochs)
 
 
 def _finalists(job: RunningJob, winner: str, found: list[Run]) -> tuple[Finalist, ...]:
@@ -89,13 +92,13 @@ def _net(job: RunningJob, run: Run) -> Net:
 
 def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, contenders: list[Contender]) -> list[Run]:
     """The runs with fresh seeds that reached their end, in the order of the seeds."""
-    raced = promoted.raced
-    count = _affordable(job, promotion, raced, contenders)
-    seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)[:count]
-    if not seeds:
-        return []
+    seeds = stage_seeds(job.spec.seed, "verdict", promotion.max_seeds)
+    count = len(seeds) if job.has_opened_test() else _affordable(job, promotion, promoted.raced, contenders)
+    contenders = [replace(contender, seeds=seeds[:count]) for contender in contenders]
+    if job.has_opened_test():
+        contenders = [ended_alone(job, "verdict", contender) for contender in contenders]
     plan = full_plan(job, promotion, "verdict", seeds)
-    epochs = len(contenders) * count * promotion.epochs
+    epochs = sum(len(contender.seeds or ()) for contender in contenders) * promotion.epochs
     later = ahead(job, job.ensemble_epochs + job.challenge_epochs)
     show = promoted.meter.measure("verdict", epochs, plan.data.train_count, later)
     trained = [run for run in retrain(job, plan, contenders, show) if run.seed in seeds]
@@ -103,8 +106,7 @@ def _train(job: RunningJob, promotion: PromotionSpec, promoted: Promoted, conten
 
 
 def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contenders: list[Contender]) -> int:
-    """How many fresh seeds may be trained: two whatever they cost, but no more than the job's time limit has time for, and none
-    after the test set was opened.
+    """How many fresh seeds may be trained: two whatever they cost, but no more than the job's time limit has time for.
 
     An ensemble takes the second one's time rather than have no student, and further ones' rather than have fewer members.
     """
@@ -113,8 +115,7 @@ def _affordable(job: RunningJob, promotion: PromotionSpec, raced: Raced, contend
     found = [run for run in job.runs("verdict") if run.seed in seeds]
     ended = {(run.contender, run.seed) for run in found if run.state != RunState.RUNNING}
     fewest, left = len({run.seed for run in found}), allowance(job, promotion)
-    most = fewest if job.has_opened_test() else promotion.max_seeds
-    for count in range(most, fewest, -1):
+    for count in range(promotion.max_seeds, fewest, -1):
         pairs = [(contender.name, seed) for seed in seeds[:count] for contender in contenders]
         ahead_of_it = [s for pair, s in zip(pairs, seconds * count, strict=True) if pair not in ended]
         ensemble = ensemble_runs(job, seconds[0], whole=count > EXPECTED_SEEDS) if count > 1 else []

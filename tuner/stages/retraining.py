@@ -57,7 +57,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the contenders of a stage are trained: on the same images and with the same seeds, one run for each."""
+    """How the contenders of a stage are trained: on the same images, one run for each seed."""
 
     stage: Stage
     data: DataSlice
@@ -65,7 +65,7 @@ class Plan:
     decay: bool
     keep_weights: bool
     seeds: tuple[int, ...] = ()
-    """Empty: one, the stage's own."""
+    """Of each contender that brings none of its own; empty: one, the stage's."""
     seeds_before: int = 0
     """That the stage's runs had in earlier plans; for their names in the log."""
 
@@ -101,13 +101,21 @@ def stage_seeds(study_seed: int, stage: Stage, count: int = 1) -> tuple[int, ...
 def retrain(
     job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None] = lambda _epochs: None
 ) -> list[Run]:
-    """Train every contender with every seed, in the given order, where no run of them has ended yet; answers the stage's runs.
+    """Train every contender with each of its seeds, in the given order, where no run of them has ended yet; answers the stage's
+    runs.
 
     All contenders have had the first seed before the second one begins.
 
     `show` is told the epochs trained so far. A job's time limit ends the runs that are under way without a row's being lost.
     """
     return _Retraining(job, plan, contenders, show).run()
+
+
+def ended_alone(job: RunningJob, stage: Stage, contender: Contender) -> Contender:
+    """With those of its seeds whose run of the stage has ended: after the test set was opened no other net joins its list, though
+    a retry of the job has the whole time again."""
+    ended = {run.seed for run in job.runs(stage) if run.contender == contender.name and run.state != RunState.RUNNING}
+    return replace(contender, seeds=tuple(seed for seed in contender.seeds or () if seed in ended))
 
 
 class _Retraining:

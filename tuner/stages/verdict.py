@@ -65,10 +65,10 @@ def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assemb
     set was opened for other models before keeps these without a test accuracy, unless the job forces it.
     """
     built = () if assembled is None else assembled.built
-    final = _Frozen(finals.finalists, finals.fresh, finals.data, built)
+    final = _Frozen(finals.finalists, finals.fresh, finals.data, finals.epochs, built)
     reading = _read(job, final)
     metrics = [_metrics(final, reading, k) for k in range(len(final.finalists))]
-    models = [_keep(job, finalist, told) for finalist, told in zip(final.finalists, metrics, strict=True)]
+    models = [_keep(job, one, final.epochs, told) for one, told in zip(final.finalists, metrics, strict=True)]
     verdict = _verdict(job, promoted, final, reading, models)
     if assembled is not None:
         models += [_keep_built(job, one, _built_metrics(job, one, reading, k)) for k, one in enumerate(final.built)]
@@ -169,7 +169,7 @@ def _ensemble(told: Ensemble, final: _Frozen, reading: _Reading | None) -> Ensem
     if len(right) == 2:
         behind = float(right["bag"].mean() - right["student"].mean())
         changes["student_behind_bag"] = behind
-        words.append(f"the student is {100 * behind:.2f} points behind its bag")
+        words.append(f"the student is {100 * behind:.2f} points behind the bag")
     return told.model_copy(update={**changes, "words": "; ".join(words)})
 
 
@@ -228,20 +228,36 @@ def _opening(reading: _Reading) -> OpeningTold:
     )
 
 
-def _keep(job: RunningJob, finalist: Finalist, metrics: ModelMetrics) -> Model:
+def _keep(job: RunningJob, finalist: Finalist, epochs: int, metrics: ModelMetrics) -> Model:
     """Write the delivered net's folder, the same one again after a restart; answers its row."""
     net = finalist.nets[finalist.delivered]
     run = net.run
-    built = _Kept(
-        finalist.kind, run.contender, run.hyperparameters, run.parameters, net.sha256, run.seed, run.best_epoch or 0
+    kept = _Kept(
+        kind=finalist.kind,
+        contender=run.contender,
+        hyperparameters=run.hyperparameters,
+        parameters=run.parameters,
+        sha256=net.sha256,
+        seed=run.seed,
+        epochs=epochs,
+        best_epoch=run.best_epoch or 0,
     )
-    return _write(job, built, job.weights(run), metrics)
+    return _write(job, kept, job.weights(run), metrics)
 
 
 def _keep_built(job: RunningJob, built: Built, metrics: ModelMetrics) -> Model:
     """The same for a model of the ensemble."""
-    contender, point, size = built.kind, built.hyperparameters, built.parameters
-    kept = _Kept(built.kind, contender, point, size, built.sha256, built.seed, built.best_epoch, built.members)
+    kept = _Kept(
+        kind=built.kind,
+        contender=built.kind,
+        hyperparameters=built.hyperparameters,
+        parameters=built.parameters,
+        sha256=built.sha256,
+        seed=built.seed,
+        epochs=built.epochs,
+        best_epoch=built.best_epoch,
+        members=built.members,
+    )
     return _write(job, kept, built.weights, metrics)
 
 
@@ -253,12 +269,13 @@ class _Kept:
     parameters: int
     sha256: str
     seed: int
+    epochs: int
     best_epoch: int
     members: tuple[BagMember, ...] = ()
 
 
 def _write(job: RunningJob, kept: _Kept, weights: bytes, metrics: ModelMetrics) -> Model:
-    dataset, promotion = job.dataset, job.promotion
+    dataset = job.dataset
     model = Model(
         id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {kept.contender}".encode()).hexdigest()[:16],
         study_id=job.study_id,
@@ -284,7 +301,7 @@ def _write(job: RunningJob, kept: _Kept, weights: bytes, metrics: ModelMetrics) 
         parameters=model.parameters,
         seed=kept.seed,
         train_images=dataset.train_count - (metrics.validation_images or 0),
-        epochs=promotion.epochs if promotion is not None else 0,
+        epochs=kept.epochs,
         best_epoch=kept.best_epoch,
         members=kept.members,
     )

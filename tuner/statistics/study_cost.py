@@ -12,7 +12,7 @@ from tuner.specs.estimate import Estimate
 from tuner.specs.fitting import fit
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import Value
-from tuner.specs.study import LOCAL_SHARE, OPTIMISM_SEEDS, PromotionSpec, StudySpec
+from tuner.specs.study import LOCAL_SHARE, OPTIMISM_SEEDS, PromotionSpec, StudySpec, student_cost
 from tuner.statistics.training_cost import Epoch, Floats, TrainingCost
 
 DRAWS = 200
@@ -173,7 +173,7 @@ class _Simulation:
         ensemble = self._spec.ensemble
         if ensemble is not None:
             member = self._refit[racing[0]] * promotion.epochs + RUN_OVERHEAD
-            seconds += self._dealt(ensemble.batch(member, ensemble.members, ensemble.student))
+            seconds += self._dealt([member * student_cost()] * ensemble.student + [member] * ensemble.members)
         return seconds + self._dealt([self._refit[k] * promotion.epochs + RUN_OVERHEAD for k in verdict])
 
     def _affordable(self, rung: list[float], promotion: PromotionSpec, spent: float, searched: float) -> list[float]:
