@@ -211,6 +211,9 @@ class BestConfiguration(BaseModel):
     train_images: int | None = Field(
         description="that run's, where its net was kept; null of others, which have the race's, and of an earlier version"
     )
+    kept_epoch: int | None = Field(
+        description="whose net that run's is; null of a search, whose values are of the last"
+    )
     model: str | None = Field(description="the id of the model that was kept of it")
     test_accuracy: float | None = Field(description="on the sealed test set; null where it was not among those tested")
 

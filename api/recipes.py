@@ -38,7 +38,7 @@ def recipe_of(study: Study, stage: Stage, configuration: BestConfiguration, data
     images = _subset(spec, dataset) if stage == "search" else _all(dataset, configuration.train_images)
     stored = description(spec.dataset, datasets_dir)
     images = replace(images, test_split_off=stored.test_split_off, made_from=stored.made_from)
-    return Recipe(origin, images, point, seed, epochs)
+    return Recipe(origin, images, point, seed, epochs, configuration.kept_epoch or epochs)
 
 
 def _subset(spec: StudySpec, dataset: Dataset) -> Images:
@@ -48,7 +48,7 @@ def _subset(spec: StudySpec, dataset: Dataset) -> Images:
 
 
 def _all(dataset: Dataset, train: int | None) -> Images:
-    """So many to train on, or as many as the race; the others choose the epoch."""
+    """So many to train on, or as many as the race; the others judge."""
     cut = train or part_sizes(dataset.train_count)[0]
     return _images(dataset, (0, cut), (cut, dataset.train_count))
 

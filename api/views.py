@@ -159,6 +159,7 @@ def best_of_search(connection: Connection, study: Study, k: int, max_parameters:
             seed_value=trial.values[0],
             epochs=study.spec.last_step() if study.spec is not None else None,
             train_images=None,
+            kept_epoch=None,
             model=None,
             test_accuracy=None,
         )
@@ -193,6 +194,7 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
     by_accuracy = sorted(done, key=lambda name: (-mean_accuracy(done[name]), done[name][0].parameters))
     ranked = [*(name for name in standings if name in done), *(name for name in by_accuracy if name not in standings)]
     epochs = curves.count_records(connection, "run", [runs_of[0].id for runs_of in done.values()])
+    judged = {(run.contender, run.seed): run for run in runs.load_runs(connection, study.id, job_id, "verdict")}
     items = []
     for rank, name in enumerate(ranked[:k], start=1):
         model, run, net = models.get(name), done[name][0], delivered.get(name)
@@ -209,6 +211,7 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
             seed_value=run.validation_accuracy if net is None else net.validation_accuracy,
             epochs=epochs.get(run.id),
             train_images=None if net is None else net.train_images,
+            kept_epoch=(run if net is None else judged.get((name, net.seed), run)).best_epoch,
             model=model.id if model is not None else None,
             test_accuracy=model.metrics.test_accuracy if model is not None else None,
         )

@@ -92,7 +92,8 @@ def weights_of(job: RunningJob, run: Run) -> StoredNet:
 
 def test_after_the_race_most_validation_images_are_trained_on(house: House, whole: RunningJob) -> None:
     """The race's nets have 3,000 images and are judged by 600; those of verdict and ensemble have 3,480, and 120 judge them. Each
-    is the net, bit for bit, that training on just these images makes, and has its accuracy on just the others."""
+    is the net, bit for bit, that training on just these images makes, and has its accuracy on just the others. It is of the last
+    epoch."""
     delivered = house.verdict(whole).delivered
     assert (delivered.train_images, delivered.validation_images) == (3480, 120)
     images, labels = images_and_labels()
@@ -104,7 +105,7 @@ def test_after_the_race_most_validation_images_are_trained_on(house: House, whol
         if stage == "ensemble":
             trained = trained[bootstrap(count, run.seed)]
         data = prepare(images[trained], labels[trained], images[others], labels[others])
-        again = train(run.hyperparameters, data, classes=10, epochs=2, seed=run.seed, decay=True)
+        again = train(run.hyperparameters, data, classes=10, epochs=2, seed=run.seed, decay=True, last=True)
         assert to_bytes(again.net) == read_weights(whole.models_dir / str(run.weights)), stage
         right = weights_of(whole, run).predict(images[others]).argmax(1) == labels[others]
         assert run.validation_accuracy == pytest.approx(right.mean()), stage
@@ -194,6 +195,7 @@ def test_the_student_has_learnt_from_the_winners_nets_for_twice_the_epochs(house
         epochs=4,
         seed=student.seed,
         decay=True,
+        last=True,
         lessons=Lessons(nets, (1, 1, 1), temperature=1.0, weight=0.5),
     )
     assert to_bytes(again.net) == read_weights(whole.models_dir / str(student.weights))

@@ -47,7 +47,7 @@ def whole() -> Recipe:
         batch_size=128,
         weight_decay=1e-5,
     )
-    return Recipe(small.origin, images, small.hyperparameters, small.seed, small.epochs)
+    return Recipe(small.origin, images, small.hyperparameters, small.seed, small.epochs, small.epochs)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,15 @@ def ours(whole: Recipe) -> list[tuple[TrainedNet, float]]:
     data = prepare(images[parts.train], labels[parts.train], images[parts.validation], labels[parts.validation])
     test_images, test_labels = (read_idx(PACKAGED_MNIST / MNIST_FILES[part]) for part in ("test_images", "test_labels"))
     nets = [
-        train(whole.hyperparameters, data, classes=CLASSES, epochs=whole.epochs, seed=whole.seed + k, decay=True)
+        train(
+            whole.hyperparameters,
+            data,
+            classes=CLASSES,
+            epochs=whole.epochs,
+            seed=whole.seed + k,
+            decay=True,
+            last=True,
+        )
         for k in range(SEEDS)
     ]
     return [(trained, accuracy(trained.net, test_images, test_labels)) for trained in nets]

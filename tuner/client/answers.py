@@ -174,6 +174,7 @@ class BestConfiguration(Answer):
     seed_value: float | None
     epochs: int | None
     train_images: int | None
+    kept_epoch: int | None = None
     model: str | None
     test_accuracy: float | None
 

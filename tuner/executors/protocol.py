@@ -89,8 +89,9 @@ class Trained:
 
     key: str
     best_epoch: int
+    """Whose net it is."""
     validation_accuracy: float
-    """Of the best epoch."""
+    """Of that epoch."""
     seconds: float
     """Wall-clock, of the training alone."""
     cpu_seconds: float

@@ -44,10 +44,11 @@ class Images:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run: `epochs` epochs with a learning rate that warms up and decays to zero over them, the best of them kept."""
+    """One run: `epochs` epochs with a learning rate that warms up and decays to zero over them; its net is `kept_epoch`'s."""
 
     origin: Origin
     images: Images
     hyperparameters: Hyperparameters
     seed: int
     epochs: int
+    kept_epoch: int

@@ -50,7 +50,7 @@ class TrainedNet:
     """In evaluation mode, with the weights of the best epoch, or of the last where that was asked for."""
     records: tuple[EpochRecord, ...]
     best_epoch: int
-    """The epoch of the best validation accuracy; the last of several."""
+    """Whose weights these are: of the best validation accuracy, the last of several; or the last of all."""
     seconds: float
     """Wall-clock, of training and validation, without the time spent in `on_epoch`."""
     cpu_seconds: float
@@ -124,7 +124,7 @@ def train(
     return TrainedNet(
         net=net,
         records=tuple(progress.records),
-        best_epoch=progress.best_epoch,
+        best_epoch=progress.epoch if last else progress.best_epoch,
         seconds=sum(record.seconds for record in progress.records),
         cpu_seconds=progress.cpu_seconds,
     )

@@ -102,7 +102,8 @@ def retrain(
     job: RunningJob, plan: Plan, contenders: Sequence[Contender], show: Callable[[int], None] = lambda _epochs: None
 ) -> list[Run]:
     """Train every contender with each of its seeds, in the given order, where no run of them has ended yet; answers the stage's
-    runs.
+    runs. Their nets are of the last epoch, whose rate has decayed: the images that judge them would choose a worse one
+    (docs/decisions.md, "The net of the last epoch").
 
     All contenders have had the first seed before the second one begins.
 
@@ -180,6 +181,7 @@ class _Retraining:
                 epochs=entry.epochs,
                 seed=entry.seed,
                 decay=self._plan.decay,
+                last=True,
                 teacher=entry.contender.teacher,
                 keep_weights=self._plan.keep_weights,
                 checkpoint_seconds=CHECKPOINT_SECONDS,
@@ -218,7 +220,7 @@ class _Retraining:
         except Unavailable as error:  # it only saves work, should the run be interrupted
             logger.warning("%s of %s: %s", self._plan.stage, self._job.name, error)
             return
-        self._job.write(lambda _connection: None, **jobs.GOT_ON)
+        self._job.note(**jobs.GOT_ON)
 
     def _complete(self, running: _Running, event: Trained) -> None:
         weights = None
