@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import Connection, Engine, select
 
 from tuner.errors import Conflict, LeaseLost
-from tuner.runner.runner import LEASE_SECONDS, LeaseWatch
 from tuner.specs.study import StudySpec
+from tuner.stages.lease_watch import LeaseWatch
 from tuner.store import events, jobs, studies
 from tuner.store.database import reading, writing
 from tuner.store.jobs import Job, JobState, Lease, Progress
@@ -79,17 +79,16 @@ def test_a_heartbeat_that_moves_keeps_its_lease(engine: Engine) -> None:
     assert jobs.claim(engine, "other", [stale]) is None
 
 
-def test_a_lease_expires_by_the_watchers_own_clock(engine: Engine) -> None:
-    """Only a heartbeat that this watch itself has seen standing still for the lease's length is expired."""
-    job_id = post(engine)
-    lease = claim(engine)
-    watch = LeaseWatch()
-    assert watch.expired([job_of(engine, job_id)], 1000.0) == []
-    assert watch.expired([job_of(engine, job_id)], 1000.0 + LEASE_SECONDS - 0.1) == []
-    with owned(engine, lease):
-        pass
-    assert watch.expired([job_of(engine, job_id)], 1000.0 + LEASE_SECONDS) == []
-    assert [job.id for job in watch.expired([job_of(engine, job_id)], 1000.0 + 2 * LEASE_SECONDS)] == [job_id]
+def test_a_lease_ends_by_the_watchers_own_clock() -> None:
+    """Only one whose counter this watch itself has seen standing still for the lease's length; whoever is heard begins anew, and
+    so do all where the watch could not look for a while, since nobody could be heard then."""
+    watch = LeaseWatch(10.0)
+    assert [second for second in range(1000, 1010) if watch.ended({7: 1}, second)] == []
+    assert watch.ended({7: 1, 8: 1}, 1010) == [7]
+    assert [second for second in range(1011, 1021) if watch.ended({7: 2, 8: 1}, second)] == [1020]
+    assert watch.ended({7: 2, 8: 1}, 1021) == [7, 8]
+    assert [second for second in range(1060, 1070) if watch.ended({7: 2, 8: 1}, second)] == []
+    assert watch.ended({7: 2, 8: 1}, 1070) == [7, 8]
 
 
 @pytest.mark.parametrize(

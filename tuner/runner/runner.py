@@ -26,6 +26,7 @@ from tuner.settings import Settings
 from tuner.specs.job import read_work
 from tuner.specs.outside_study import OutsideStudySpec
 from tuner.stages.job import RunningJob
+from tuner.stages.lease_watch import LeaseWatch
 from tuner.stages.leased_job import LeasedJob, outlast
 from tuner.store import further_jobs, jobs, runners, studies
 from tuner.store.database import open_database, reading, writing
@@ -41,22 +42,6 @@ LEASE_SECONDS = 10.0
 
 LOCK_SECONDS = 15.0
 """A runner that was killed may need a moment to go; its successor waits so long for its lock."""
-
-
-class LeaseWatch:
-    """Which leases have expired, by this process's monotonic clock."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, tuple[tuple[int, int], float]] = {}
-
-    def expired(self, running: list[Job], now: float) -> list[Job]:
-        """The jobs whose heartbeat has stood still for LEASE_SECONDS since this watch first saw it so."""
-        before, self._seen = self._seen, {}
-        for job in running:
-            beat = (job.fence, job.heartbeat)
-            known = before.get(job.id)
-            self._seen[job.id] = known if known is not None and known[0] == beat else (beat, now)
-        return [job for job in running if now - self._seen[job.id][1] >= LEASE_SECONDS]
 
 
 def run(settings: Settings, ending: threading.Event) -> None:
@@ -109,7 +94,7 @@ class Runner:
     def __init__(self, settings: Settings, engine: Engine, executor: Executor, ending: threading.Event) -> None:
         self._settings, self._engine, self._executor, self._ending = settings, engine, executor, ending
         self._owner = secrets.token_hex(8)
-        self._watch = LeaseWatch()
+        self._watch = LeaseWatch(LEASE_SECONDS)
         self._threads: dict[int, threading.Thread] = {}
         self._outside: set[int] = set()
         """Jobs whose trials are run elsewhere: they take none of the `max_jobs` places."""
@@ -122,7 +107,6 @@ class Runner:
                 self._claim()
             except Unavailable as error:
                 logger.error("%s; trying again", error)
-                self._watch = LeaseWatch()  # nobody's heartbeat could move meanwhile
             self._ending.wait(POLL_SECONDS)
         for thread in self._threads.values():
             thread.join()
@@ -139,7 +123,7 @@ class Runner:
         full = len(self._threads.keys() - self._outside) >= self._settings.max_jobs
         others = [job for job in jobs.running_jobs(self._engine) if job.id not in self._threads]
         # On SQLite this process holds the one runner's lock, so whoever ran these jobs is gone.
-        expired = others if self._settings.on_sqlite else self._watch.expired(others, time.monotonic())
+        expired = others if self._settings.on_sqlite else self._silent(others)
         lease = jobs.claim(self._engine, self._owner, expired, JobKind.EXTERNAL if full else None)
         if lease is not None:
             if lease.kind is JobKind.EXTERNAL:
@@ -147,6 +131,10 @@ class Runner:
             thread = threading.Thread(target=self._work, args=(lease,), name=f"job-{lease.job_id}")
             self._threads[lease.job_id] = thread
             thread.start()
+
+    def _silent(self, running: list[Job]) -> list[Job]:
+        ended = self._watch.ended({job.id: (job.fence, job.heartbeat) for job in running}, time.monotonic())
+        return [job for job in running if job.id in ended]
 
     def _work(self, lease: Lease) -> None:
         try:

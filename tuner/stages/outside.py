@@ -7,7 +7,6 @@ import copy
 import logging
 import math
 import time
-from dataclasses import dataclass
 from datetime import datetime
 
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +14,7 @@ from sqlalchemy import Connection
 
 from tuner.specs.outside_space import Point
 from tuner.specs.outside_study import OutsideStudySpec
+from tuner.stages.lease_watch import LeaseWatch
 from tuner.stages.leased_job import LeasedJob
 from tuner.stages.stopping import stop_reason
 from tuner.stages.view import View
@@ -41,14 +41,6 @@ def search_outside(job: LeasedJob[OutsideStudySpec]) -> str:
     return _Outside(job).run()
 
 
-@dataclass
-class _Lease:
-    """As this process last saw it change, by its own clock."""
-
-    seen: tuple[int, int]
-    at: float
-
-
 class _Outside:
     def __init__(self, job: LeasedJob[OutsideStudySpec]) -> None:
         self._job = job
@@ -59,7 +51,7 @@ class _Outside:
         self._waiting = {trial.number for trial in stored if trial.state is TrialState.WAITING}
         self._void = {trial.number for trial in stored if is_void(trial)}
         self._ids = {trial.number: trial._trial_id for trial in stored}
-        self._leases: dict[int, _Lease] = {}
+        self._watch = LeaseWatch(job.spec.lease_seconds)
         self._ahead = FEWEST_AHEAD
 
     def run(self) -> str:
@@ -119,7 +111,7 @@ class _Outside:
                 measured.append((trial.number, max(steps)))
         self._judge(measured)
         if any(trial.state.is_finished() for trial in changed):
-            self._job.write(lambda _connection: None, **jobs.GOT_ON)
+            self._job.note(**jobs.GOT_ON)
         self._revision, self._void = revision, void
 
     def _judge(self, measured: list[tuple[int, int]]) -> None:
@@ -139,15 +131,9 @@ class _Outside:
 
     def _give_back_lost(self) -> None:
         """A trial whose worker has been silent for the lease's length waits for another one, or has failed."""
-        now = time.monotonic()
         found = self._job.read(lambda connection: outside.open_leases(connection, self._job.study_id))
-        before, self._leases = self._leases, {}
-        for trial_id, seen in found.items():
-            known = before.get(trial_id)
-            self._leases[trial_id] = known if known is not None and known.seen == seen else _Lease(seen, now)
-        length = self._job.spec.lease_seconds
-        for trial_id in [trial_id for trial_id, lease in self._leases.items() if now - lease.at >= length]:
-            self._lose(trial_id, self._leases.pop(trial_id).seen)
+        for trial_id in self._watch.ended(found, time.monotonic()):
+            self._lose(trial_id, found[trial_id])
 
     def _lose(self, trial_id: int, seen: tuple[int, int]) -> None:
         number = next(number for number, known in self._ids.items() if known == trial_id)
