@@ -19,7 +19,7 @@ from tuner.specs.search_space import SearchSpace
 from tuner.stages.allowance import Allowance
 from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
-from tuner.stages.progress import Ahead, Meter
+from tuner.stages.progress import Ahead, Meter, searching
 from tuner.stages.promotion import promote
 from tuner.stages.retraining import stage_seeds
 from tuner.stages.rung import Candidate, Extent, climb, dear_last
@@ -199,6 +199,22 @@ def test_a_verdict_stands(house: House) -> None:
     assert house.row(again).stop_reason == "n_trials"
     assert house.verdict(again) == verdict
     assert {run.weights for run in house.trained(again, "promotion")} == {None}
+
+
+def test_the_time_left_is_at_most_what_the_limit_leaves(house: House) -> None:
+    """In the search and after it: what has no time is left out."""
+    job = house.post("estimated")
+
+    def told() -> list[float]:
+        before = searching(job, finished=2, epochs=4, seconds=100.0).eta_seconds
+        show = Meter(job, done=0).measure("rung", 10, 100, Ahead(10, 10**12))
+        show(0)
+        show(1)
+        return [before or 0.0, job.progress.eta_seconds or 0.0]
+
+    assert min(told()) > 30
+    job.spec = job.spec.model_copy(update={"budget": job.spec.budget.model_copy(update={"timeout_seconds": 30.0})})
+    assert all(20 < seconds <= 30 for seconds in told())
 
 
 def test_another_programs_trial_is_not_promoted(house: House) -> None:

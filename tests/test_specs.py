@@ -11,7 +11,7 @@ from tuner.specs.earlier_trial import EarlierTrial
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.outside_study import read_spec
 from tuner.specs.search_space import SearchSpace
-from tuner.specs.study import BudgetSpec, EnsembleSpec, StudySpec
+from tuner.specs.study import BudgetSpec, EnsembleSpec, StudySpec, student_cost
 
 SPACES: list[dict[str, Any]] = [
     {},
@@ -183,5 +183,8 @@ def test_the_time_left_counts_what_is_likely() -> None:
     unbounded = spec.promotion.model_copy(update={"max_cost": None})
     assert spec.promoted_images(unbounded, None, 50_000) == before + (2 * 3 + 2) * 10 * 50_000
     bagged = EnsembleSpec(members=4, student=True)
-    assert spec.promoted_images(spec.promotion, bagged, 50_000) == before + (3 + 2 + 4 + 2) * 10 * 50_000
+    assert (
+        spec.promoted_images(spec.promotion, bagged, 50_000)
+        == before + (50 + round(10 * (4 + student_cost()))) * 50_000
+    )
     assert spec.promoted_images(None, None, 50_000) == 0

@@ -359,7 +359,9 @@ class StudySpec(CommonSpec):
         full = (
             promotion.top_k * promotion.likely_seeds() + min(EXPECTED_SEEDS, promotion.max_seeds)
         ) * promotion.epochs
-        bagged = 0 if ensemble is None else ensemble.epochs(promotion)
+        bagged = (
+            0 if ensemble is None else round((ensemble.members + ensemble.student * student_cost()) * promotion.epochs)
+        )
         return (GROWTH * climbing + OPTIMISM_SEEDS) * self.subset.epochs * self.subset.train + (
             full + bagged
         ) * train_count

@@ -121,6 +121,10 @@ class LeasedJob(Generic[S]):
         self._forget_kept()
         return answers[-1]
 
+    def note(self, *told: Entry, **values: Any) -> None:
+        """A transaction, as `write` makes it, of lines of the log and values of the job's row alone."""
+        self.write(lambda _connection: None, *told, **values)
+
     def read(self, query: Callable[[Connection], T]) -> T:
         """What `query` answers on a read transaction; an outage is waited for as in `write`."""
 
@@ -149,7 +153,7 @@ class LeasedJob(Generic[S]):
         events.record(connection, self.study_id, self.lease.job_id, kind, **data)
 
     def enter(self, stage: str) -> None:
-        self.write(lambda _connection: None, Entry("stage", {"stage": stage}))
+        self.note(Entry("stage", {"stage": stage}))
 
     def tick(self) -> None:
         """Show that the job is alive, and look what its user wants. Raises JobInterrupted where it is to stop."""
@@ -158,7 +162,7 @@ class LeasedJob(Generic[S]):
             raise JobInterrupted
         if now - self._last_write >= WRITE_SECONDS:
             self._last_write = now
-            self.write(lambda _connection: None, **jobs.progress_values(self.progress, self.elapsed_seconds))
+            self.note(**jobs.progress_values(self.progress, self.elapsed_seconds))
         if now - self._last_control >= CONTROL_SECONDS:
             self._last_control = now
             self._look()

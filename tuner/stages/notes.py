@@ -27,7 +27,7 @@ JUDGED = 2_000
 """Validation images that the training itself is judged on; the accuracies told are from all the others."""
 
 BAGGED = EnsembleSpec()
-"""As a study bags and distils where it is not told how."""
+"""How many members, and how the teacher counts, where a study is not told."""
 
 TEST, BAG, STUDENT = "optimizers", "bag", "student"
 

@@ -24,8 +24,14 @@ def searching(job: RunningJob, finished: int, epochs: int, seconds: float) -> Pr
     if epochs and finished:
         per_image = seconds / (epochs * job.spec.subset.train)
         trials = (n_trials - finished) * epochs / finished * job.spec.subset.train
-        eta = per_image * (trials + images)
+        eta = _in_time(job, per_image * (trials + images))
     return Progress("search", finished, n_trials + promoted, eta)
+
+
+def _in_time(job: RunningJob, eta: float) -> float:
+    """At most what the job's time limit leaves: whatever has no time is left out."""
+    limit = job.spec.budget.timeout_seconds
+    return eta if limit is None else min(eta, max(0.0, limit - job.elapsed_seconds))
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Meter:
             first = trained if first < 0 else first
             left = max(0, epochs - trained) * images + later.images
             here = trained - first
-            eta = (time.monotonic() - began) / (here * images) * left if here > 0 else None
+            eta = _in_time(self.job, (time.monotonic() - began) / (here * images) * left) if here > 0 else None
             self.job.progress = Progress(stage, done + trained, done + max(epochs, trained) + later.epochs, eta)
 
         return show

@@ -100,7 +100,7 @@ def _read(job: RunningJob, final: _Frozen) -> _Reading | None:
     try:
         images, labels = open_test_set(job.dataset, record_opening)
     except TestSetSealed as sealed:
-        job.write(lambda _connection: None, Entry("warning", {"message": str(sealed)}))
+        job.note(Entry("warning", {"message": str(sealed)}))
         return None
     correct = tuple(
         np.array([job.right(net.stored, images, labels) for net in finalist.nets]) for finalist in final.finalists
