@@ -1,8 +1,8 @@
 """Tune a random forest of scikit-learn's on its digits, as an outside worker. Run as many of these at once as you like.
 
-    pip install scikit-learn
-    tuner serve &
-    python examples/forest.py --worker one
+    .venv/bin/pip install scikit-learn
+    .venv/bin/tuner serve &
+    .venv/bin/python examples/forest.py --worker one
 
 A worker that was killed takes its trial up again when it is started under the same name; under another name, the trial comes to
 it when the lease has ended.

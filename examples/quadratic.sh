@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tune two numbers from plain shell: everything an outside worker does is three calls. Needs curl and jq.
 #
-#     tuner serve &
+#     .venv/bin/tuner serve &
 #     sh examples/quadratic.sh
 set -eu
 url=${TUNER_URL:-http://127.0.0.1:8000}/v1/studies
