@@ -1,8 +1,11 @@
 """Real parts for the tests: databases, a browser, a service. What cannot be had here skips, unless TUNER_REQUIRE names it."""
 
 import functools
+import io
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,7 +19,9 @@ from a2wsgi import ASGIMiddleware
 from sqlalchemy import Engine
 
 from api.app import close, create_app
+from tests.mnist import give_mnist
 from tests.postgres_server import MISSING, find_pg_ctl, postgres_database, postgres_server
+from tuner.cli import main
 from tuner.runner.runner import run
 from tuner.settings import Settings
 from tuner.store.database import migrate, open_database
@@ -94,10 +99,15 @@ def _make_tables(url: str) -> None:
     engine.dispose()
 
 
+@pytest.fixture
+def no_tables() -> None:
+    """For a test whose database is to be empty."""
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database, of each kind: with all tables where the test asks for an engine, else empty."""
-    with_tables = "engine" in request.fixturenames
+    """A database, of each kind, with all tables."""
+    with_tables = "no_tables" not in request.fixturenames
     if request.param == "sqlite":
         file = tmp_path / "tuner.db"
         if with_tables:
@@ -140,6 +150,13 @@ def api(settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One such client for all tests of a file that leave nothing behind."""
+    with connect(Settings(data_dir=tmp_path_factory.mktemp("shared") / "data", parallel=2)) as client:
+        yield client
+
+
 @contextmanager
 def connect(settings: Settings) -> Iterator[httpx.Client]:
     file = settings.data_dir / "tuner.db"
@@ -152,9 +169,35 @@ def connect(settings: Settings) -> Iterator[httpx.Client]:
     close(app)
 
 
+Terminal = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Terminal:
+    """`terminal(*arguments, stdin="", **environment)` is `tuner *arguments` in this process, in an empty folder, with nothing of
+    what a developer has set."""
+
+    def run_here(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("TUNER_")]:
+                patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["tuner", *arguments])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+
+    return run_here
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[None]:
     """A real runner with real workers, in a thread of this process."""
+    give_mnist(settings.datasets_dir)
     ending = threading.Event()
     thread = threading.Thread(target=run, args=(settings, ending))
     thread.start()
@@ -167,8 +210,9 @@ def running(settings: Settings) -> Iterator[None]:
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 150) -> None:
-    """Returns as soon as `holds` does; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Returns soon after `holds` does; fails after `seconds`. It asks ever more seldom, since that takes cores, too."""
+    deadline, pause = time.monotonic() + seconds, 0.01
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(0.1, 1.3 * pause)

@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from tests.mnist import give_mnist
+
 TUNER = Path(sys.executable).with_name("tuner")
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -64,11 +66,12 @@ def tuner(*arguments: str, data_dir: Path, stdin: str = "", **more: str) -> subp
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
-    """The first true value of `condition`."""
-    deadline = time.monotonic() + seconds
+    """The first true value of `condition`, which is asked ever more seldom."""
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(0.15, 1.3 * pause)
     return value
 
 
@@ -134,6 +137,7 @@ def serving(
     data_dir: Path, *options: str, port: int | None = None, token: str | None = None, **more: str
 ) -> Iterator[Service]:
     """A service that is ready, with `more` in its environment; at the end it is terminated, or whatever is left of it killed."""
+    give_mnist(data_dir / "datasets")
     service = Service(data_dir, port or free_port(), *options, token=token, **more)
     try:
         wait_for(lambda: service.get("/readyz") or service.process.poll() is not None, "ready")

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import re
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,9 +19,8 @@ from PIL import Image
 from sqlalchemy import select, update
 
 from api.remembered import Remembered
-from tests.conftest import connect, running, wait_until
+from tests.conftest import Terminal, connect, running, wait_until
 from tests.digits import images_and_labels, install_digits
-from tuner.cli import main
 from tuner.cli.replaying import record_of
 from tuner.client.answers import TrialWithCurves
 from tuner.data.catalogue import open_dataset
@@ -450,19 +448,12 @@ Ask = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def ask(
-    api: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def ask(api: httpx.Client, settings: Settings, terminal: Terminal) -> Ask:
     """`tuner …` in this process, on the service's data folder: exit code and what was said."""
 
     def ask(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
-        monkeypatch.delenv("TUNER_URL", raising=False)
-        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        ran = terminal(*arguments, TUNER_DATA_DIR=str(settings.data_dir))
+        return ran.returncode, ran.stdout + ran.stderr
 
     return ask
 

@@ -12,9 +12,9 @@ import pytest
 from filelock import FileLock
 from sqlalchemy import Engine, MetaData, make_url, select, update
 
-from tests.conftest import connect, make_sqlite, running, wait_until
+from tests.conftest import Terminal, connect, make_sqlite, running, wait_until
 from tests.postgres_server import postgres_database
-from tests.serving import small_nets, tuner
+from tests.serving import small_nets
 from tests.test_migrations import differences
 from tests.test_retention import Stored
 from tuner.data.catalogue import describe, open_dataset
@@ -128,6 +128,7 @@ def test_a_model_without_its_files_is_told(
     ]
 
 
+@pytest.mark.usefixtures("no_tables")
 @pytest.mark.parametrize("revision", ["0001"])
 def test_a_backup_of_an_earlier_schema_is_brought_up(
     revision: str, database_url: str, installation: Settings, elsewhere: Settings, tmp_path: Path
@@ -292,19 +293,19 @@ def test_an_archive_holds_plain_files_each_once(archive: bytes, tmp_path: Path) 
     assert not settings.data_dir.exists()
 
 
-def test_in_the_terminal(archive: bytes, tmp_path: Path) -> None:
+def test_in_the_terminal(archive: bytes, tmp_path: Path, terminal: Terminal) -> None:
     """`tuner restore` and `tuner backup` say what they did and refuse in one line; neither works from afar."""
-    data, file = tmp_path / "data", tmp_path / "b.tar"
+    data, file = str(tmp_path / "data"), tmp_path / "b.tar"
     file.write_bytes(archive)
-    restored = tuner("restore", str(file), data_dir=data)
+    restored = terminal("restore", str(file), TUNER_DATA_DIR=data)
     assert restored.returncode == 0, restored.stderr
     assert "1 studies, 3 trials, 1 jobs, 1 models, as of 20" in restored.stdout
-    again = tuner("restore", str(file), data_dir=data)
+    again = terminal("restore", str(file), TUNER_DATA_DIR=data)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "empty data folder only, but" in again.stderr
-    saved = tuner("backup", str(tmp_path / "c.tar"), data_dir=data)
+    saved = terminal("backup", str(tmp_path / "c.tar"), TUNER_DATA_DIR=data)
     assert saved.returncode == 0, saved.stderr
     assert f"{tmp_path / 'c.tar'}: 1 studies, 3 trials, 1 jobs, 1 models, " in saved.stdout
-    afar = tuner("backup", str(tmp_path / "d.tar"), data_dir=data, TUNER_URL="http://nowhere.example")
+    afar = terminal("backup", str(tmp_path / "d.tar"), TUNER_DATA_DIR=data, TUNER_URL="http://nowhere.example")
     assert afar.returncode == 1
     assert "on the machine that has it, but TUNER_URL names a service" in afar.stderr

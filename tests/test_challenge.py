@@ -1,7 +1,6 @@
 """Champion and challenger: real nets on real digits, on either database."""
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, select
 
-from tests.conftest import connect, running, wait_until
+from tests.conftest import Terminal, connect, running, wait_until
 from tests.digits import images_and_labels
 from tests.house import claim_job
-from tuner.cli import main
 from tuner.data.installation import install
 from tuner.executors.local import LocalExecutor
 from tuner.executors.protocol import DataSlice
@@ -453,7 +451,7 @@ def test_a_schedule_that_is_deleted_takes_its_champions_along(house: House) -> N
 
 
 def test_a_schedules_champion_by_rest_and_in_the_terminal(
-    settings: Settings, datasets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings, datasets: Path, terminal: Terminal
 ) -> None:
     """Whole jobs in a real runner: the first winner is the champion, a truly better one takes its place, and the schedule, the
     models, the log and the terminal tell of it. A night that finds the champion's configuration again trains nothing for it."""
@@ -519,13 +517,9 @@ def test_a_schedules_champion_by_rest_and_in_the_terminal(
         log = api.get(f"/v1/jobs/{second['comparison']['job']}/log?limit=500", headers={"Accept": "text/plain"}).text
         assert f"champion replaced: {second['model']} (the challenger is better beyond chance: +" in log
         assert api.get("/v1/schedules/other/champions").status_code == 404
-    monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
     for command, told in (
         ("champions", "the challenger is better beyond chance"),
         ("show", f"{second['model']}, since"),
     ):
-        monkeypatch.setattr(sys, "argv", ["tuner", "schedule", command, "nightly"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert not ended.value.code
-        assert told in capsys.readouterr().out
+        shown = terminal("schedule", command, "nightly", TUNER_DATA_DIR=str(settings.data_dir))
+        assert (shown.returncode, told in shown.stdout) == (0, True)

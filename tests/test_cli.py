@@ -1,11 +1,9 @@
 """`tuner run` and the questions one asks afterwards, as processes: on a data folder alone, and at a service's address."""
 
-import io
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import Terminal
 from tests.serving import TINY, TUNER, Service, environment, serving, small_nets, tuner, wait_for
-from tuner.cli import main
+from tuner.client import flow
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +37,12 @@ Ask = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ask(service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
+def ask(service: Service, terminal: Terminal) -> Ask:
     """`tuner …` in this process, with nothing but the service's address: exit code, standard output, standard error."""
 
     def ask(command: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("TUNER_URL", service.url)
-        monkeypatch.setattr(sys, "argv", ["tuner", *command.split()])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        ran = terminal(*command.split(), stdin=stdin, TUNER_URL=service.url)
+        return ran.returncode, ran.stdout, ran.stderr
 
     return ask
 
@@ -64,17 +57,16 @@ def test_run_shows_its_way_and_its_best(searched: tuple[Path, subprocess.Complet
     assert "Search: 4 trials" in ran.stdout
 
 
-def test_questions_need_no_service(searched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_questions_need_no_service(searched: tuple[Path, subprocess.CompletedProcess[str]], terminal: Terminal) -> None:
     """The same app answers in the command's own process."""
-    data_dir, _ = searched
-    shown = tuner("study", "show", "tiny", data_dir=data_dir)
+    shown = terminal("study", "show", "tiny", TUNER_DATA_DIR=str(searched[0]))
     assert shown.returncode == 0
     assert "4: 4 complete, 0 pruned, 0 failed, 0 running, 0 waiting" in shown.stdout
 
 
-def test_a_question_makes_no_database(tmp_path: Path) -> None:
+def test_a_question_makes_no_database(tmp_path: Path, terminal: Terminal) -> None:
     """Asked where nothing is, a question says so and leaves nothing behind."""
-    asked = tuner("study", "list", data_dir=tmp_path / "data")
+    asked = terminal("study", "list", TUNER_DATA_DIR=str(tmp_path / "data"))
     assert asked.returncode == 1
     assert f"no database is in {tmp_path / 'data'}" in asked.stderr
     assert not (tmp_path / "data").exists()
@@ -127,14 +119,15 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: str, ask: Ask) -> None:
     assert ask(arguments)[0] == 2
 
 
-def test_an_address_where_nothing_answers(tmp_path: Path) -> None:
+def test_an_address_where_nothing_answers(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the address."""
-    asked = tuner("study", "list", data_dir=tmp_path / "data", TUNER_URL="http://127.0.0.1:9")
+    monkeypatch.setattr(flow, "PAUSES", (0.01,) * 3)
+    asked = terminal("study", "list", TUNER_URL="http://127.0.0.1:9")
     assert asked.returncode == 1
     assert "no service answers at http://127.0.0.1:9" in asked.stderr
 
 
-def test_an_address_where_something_else_answers(tmp_path: Path) -> None:
+def test_an_address_where_something_else_answers(terminal: Terminal) -> None:
     """An answer that is not this service's is said to be that, and is no traceback."""
 
     class Other(BaseHTTPRequestHandler):
@@ -143,10 +136,13 @@ def test_an_address_where_something_else_answers(tmp_path: Path) -> None:
             self.end_headers()
             self.wfile.write(b"<html>")
 
+        def log_message(self, *_: object) -> None:
+            """Not into the standard error of the command, which runs in this process."""
+
     with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{other.server_port}"
-        asked = tuner("study", "list", data_dir=tmp_path / "data", TUNER_URL=url)
+        asked = terminal("study", "list", TUNER_URL=url)
         other.shutdown()
     assert asked.returncode == 1
     assert asked.stderr.startswith(f"tuner: no service of this version answers at {url}")

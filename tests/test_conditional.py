@@ -27,14 +27,20 @@ LISTS_AND_STATUS = (
 )
 
 
+@pytest.fixture(scope="module")
+def filled(shared: httpx.Client) -> httpx.Client:
+    """With a study."""
+    shared.post(STUDIES, json={"name": "a"})
+    return shared
+
+
 @pytest.mark.parametrize("path", LISTS_AND_STATUS)
-def test_who_has_the_answer_is_told_so(api: httpx.Client, path: str) -> None:
+def test_who_has_the_answer_is_told_so(filled: httpx.Client, path: str) -> None:
     """304 without a body for the answer's own tag, also as one of several, or as a strong one; the whole answer for any other."""
-    api.post(STUDIES, json={"name": "a"})
-    whole = api.get(path)
+    whole = filled.get(path)
     tag = whole.headers["ETag"]
     for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
-        again = api.get(path, headers={"If-None-Match": known})
+        again = filled.get(path, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
         assert [again.headers[name] for name in ("ETag", "Cache-Control", "Vary")] == [
             tag,
@@ -43,7 +49,7 @@ def test_who_has_the_answer_is_told_so(api: httpx.Client, path: str) -> None:
         ]
         assert "Content-Type" not in again.headers
         assert again.headers["X-Content-Type-Options"] == "nosniff"
-    other = api.get(path, headers={"If-None-Match": 'W/"other"'})
+    other = filled.get(path, headers={"If-None-Match": 'W/"other"'})
     assert (other.status_code, other.json()) == (200, whole.json())
 
 
@@ -84,10 +90,9 @@ def test_a_tag_opens_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [STUDIES, f"{STUDIES}/a", "/healthz", f"{STUDIES}/none", "/dashboard", "/nowhere"])
-def test_head_is_get_without_its_body(api: httpx.Client, path: str) -> None:
+def test_head_is_get_without_its_body(filled: httpx.Client, path: str) -> None:
     """Status, type, length and tag are those of GET."""
-    api.post(STUDIES, json={"name": "a"})
-    head, whole = api.head(path), api.get(path)
+    head, whole = filled.head(path), filled.get(path)
     assert (head.status_code, head.content) == (whole.status_code, b"")
     for name in ("Content-Type", "Content-Length", "ETag"):
         assert head.headers.get(name) == whole.headers.get(name)
@@ -116,11 +121,11 @@ def test_head_of_a_stream_ends(settings: Settings) -> None:
         ("/healthz", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_an_address_names_all_its_methods(api: httpx.Client, path: str, allow: str) -> None:
+def test_an_address_names_all_its_methods(shared: httpx.Client, path: str, allow: str) -> None:
     """To OPTIONS, and beside a 405 that is a problem: those of every route that matches, and not of the first alone."""
-    options = api.options(path)
+    options = shared.options(path)
     assert (options.status_code, options.headers["Allow"], options.content) == (204, allow, b"")
-    refused = api.put(path)
+    refused = shared.put(path)
     assert (refused.status_code, refused.headers["Allow"]) == (405, allow)
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert refused.json()["detail"] == f"{path} takes {allow}, but not PUT"

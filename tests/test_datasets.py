@@ -201,7 +201,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
         idx_files(x_train=b"\0\0\x08\x02" + struct.pack(">2I", 2**32 - 1, 2**17)),
         "one label for each of the 4294967295 images",
     ),
-    "an image of a million": (npz_files(x_train=np.zeros((120, 10**6), np.uint8)), "at most 200,000 pixels"),
+    "an image of too many pixels": (npz_files(x_train=np.zeros((120, 200_001), np.uint8)), "at most 200,000 pixels"),
     "an empty image": (npz_files(x_train=np.zeros((120, 0, 5), np.uint8)), "none of them 0"),
     "no images": (npz_files(x_train=X[:0], y_train=Y[:0]), "none of them 0"),
     "numbers, not images": (npz_files(x_train=X[:, 0, 0]), r"the shape \(count, …\)"),

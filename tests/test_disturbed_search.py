@@ -26,7 +26,7 @@ def undisturbed(service: Service) -> list[Any]:
 
 DISTURBED: dict[str, Any] = {
     "subset": {"train": 5000, "validation": 500, "epochs": 3},
-    "budget": {"n_trials": 8, "parallel": 1},
+    "budget": {"n_trials": 6, "parallel": 1},
     "seed": 5,
 }
 
@@ -38,14 +38,14 @@ def results(trials: list[Any]) -> list[tuple[Any, ...]]:
 def test_killed_workers_cost_attempts_and_not_trials(service: Service, undisturbed: list[Any]) -> None:
     """Workers killed with -9 in the middle: the study ends with the same trials, bit for bit, as one left alone."""
     service.post("killed", **DISTURBED)
-    for finished in (1, 4):
+    for finished in (1, 3):
         wait_until(lambda n=finished: ended(service, "killed") >= n, f"{finished} trials have ended")  # type: ignore[misc]
         wait_until(lambda: service.status("killed")["trials"]["running"] == 1, "a trial runs")
         for worker in workers():
             worker.kill()
     assert service.finish("killed")["state"] == "succeeded"
     assert results(service.trials("killed")) == results(undisturbed)
-    assert sum(trial["attempts"] for trial in service.trials("killed")) > 8
+    assert sum(trial["attempts"] for trial in service.trials("killed")) > 6
 
 
 def test_a_paused_study_ends_like_an_undisturbed_one(service: Service, undisturbed: list[Any]) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,14 +13,25 @@ from hypothesis import strategies as st
 
 from api.documents import NoDocument, faults, read
 from tests.conftest import connect
+from tests.postgres_server import postgres_database
 from tuner.settings import Settings
 
 STUDIES = "/v1/studies"
 
 
-@pytest.fixture
-def service(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with connect(Settings(data_dir=tmp_path / "data", database_url=database_url, parallel=2)) as api:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Of all tests, none of which leaves anything behind."""
+    data_dir = tmp_path_factory.mktemp("documents") / "data"
+    if request.param == "sqlite":
+        with connect(Settings(data_dir=data_dir, parallel=2)) as api:
+            yield api
+        return
+    server, template = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
+    with (
+        postgres_database(server, template) as url,
+        connect(Settings(data_dir=data_dir, database_url=url, parallel=2)) as api,
+    ):
         yield api
 
 

@@ -71,16 +71,16 @@ def test_an_enqueued_trial_waits_with_its_hyperparameters(api: httpx.Client, set
         ({"depth": None}, "depth", ""),
     ],
 )
-def test_a_point_outside_the_space_is_refused(api: httpx.Client, given: Any, field: str, rule: str) -> None:
+def test_a_point_outside_the_space_is_refused(shared: httpx.Client, given: Any, field: str, rule: str) -> None:
     """422 at the hyperparameter, with its rule and the value; nothing is enqueued."""
     space = {"depth": {"low": 1, "high": 3}, "batch_size": {"choices": [32, 64]}, "loss": "cross_entropy"}
-    api.post(POST, json={"name": "a", "search_space": space})
-    answer = api.post(f"{POST}/a/trials", json={"hyperparameters": {"batch_size": 64, **given}})
+    shared.post(POST, json={"name": "a", "search_space": space})  # 409 where it is there already
+    answer = shared.post(f"{POST}/a/trials", json={"hyperparameters": {"batch_size": 64, **given}})
     assert answer.status_code == 422
     error = answer.json()["errors"][0]
     assert field in error["loc"]
     assert rule in error["msg"]
-    assert api.get(f"{POST}/a/trials").json()["items"] == []
+    assert shared.get(f"{POST}/a/trials").json()["items"] == []
 
 
 def test_no_trial_is_enqueued_beyond_the_total_or_after_the_end(api: httpx.Client) -> None:

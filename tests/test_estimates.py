@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, select, update
 
-from tests.conftest import connect, running, wait_until
+from tests.conftest import Terminal, connect, running, wait_until
 from tests.searching import SMALL, Service
-from tuner.cli import main
 from tuner.settings import Settings
 from tuner.specs.estimate import Estimate, Timing
 from tuner.specs.study import BudgetSpec, StudySpec
+from tuner.stages import calibration
 from tuner.stages.calibration import CORNERS
 from tuner.statistics import study_cost, training_cost
 from tuner.statistics.study_cost import Circumstances, EndedStudy, RandomPoint
@@ -100,16 +99,16 @@ def test_what_chance_does_is_not_counted_twice() -> None:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("estimates"), parallel=2)
-    with connect(settings) as api:
+    with connect(settings) as api, pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr(calibration, "TRAIN", 300)
+        fewer.setattr(calibration, "VALIDATION", 100)
         answer = api.post("/v1/estimates", json={"name": "a"})
         assert (answer.status_code, "there has been none of late" in answer.text) == (503, True)
         with running(settings):
             yield Service(settings, api)
 
 
-def test_a_runner_times_nets_when_it_is_asked(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_runner_times_nets_when_it_is_asked(service: Service, tmp_path: Path, terminal: Terminal) -> None:
     """The first question has nets timed, and 503 for an answer until that is done; then a study that is posted has the estimate
     that was told, and the command line tells it, too."""
     body = {"name": "told", **SMALL, "budget": {"n_trials": 6}}
@@ -130,12 +129,9 @@ def test_a_runner_times_nets_when_it_is_asked(
     assert later["timings"] > len(CORNERS)
     assert later["studies"] == 1
     (tmp_path / "spec.json").write_text(json.dumps(body))
-    monkeypatch.setenv("TUNER_DATA_DIR", str(service.settings.data_dir))
-    monkeypatch.setattr(sys, "argv", ["tuner", "study", "estimate", str(tmp_path / "spec.json")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code in (0, None)
-    assert f"{later['timings']} timed epochs and 1 ended studies" in capsys.readouterr().out
+    estimated = terminal("study", "estimate", "spec.json", TUNER_DATA_DIR=str(service.settings.data_dir))
+    assert estimated.returncode == 0
+    assert f"{later['timings']} timed epochs and 1 ended studies" in estimated.stdout
 
 
 def test_a_correction_is_not_held_against_the_next_one(service: Service) -> None:

@@ -12,6 +12,7 @@ from tests.searching import Service, kill_while_it_trains
 from tests.test_jobs import claim, job_of, owned, post
 from tuner.errors import Conflict, InvalidInput
 from tuner.settings import Settings
+from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.job import PromoteWork, SearchWork
 from tuner.store import further_jobs, jobs, studies, trials
 from tuner.store.database import reading, writing
@@ -220,8 +221,10 @@ def test_a_job_that_failed_by_its_trials_has_a_chance_when_retried(tmp_path: Pat
     with connect(settings) as api, running(settings):
         service = Service(settings, api)
         budget = {"n_trials": 2, "max_failed": 0}
-        subset = {"train": 10_000, "validation": 500, "epochs": 16}
-        service.post("a", search_space={"width": 64}, subset=subset, pruner={"kind": "none"}, budget=budget)
+        subset = {"train": 10_000, "validation": 500, "epochs": 24}
+        point = {name: value for name, value in Hyperparameters().model_dump().items() if value is not None}
+        space = {**point, "width": {"choices": [128, 16]}}  # trial 0 is the default
+        service.post("a", search_space=space, subset=subset, pruner={"kind": "none"}, budget=budget)
         kill_while_it_trains(service, "a")
         status = service.finish("a")
         assert (status["state"], status["stop_reason"]) == ("failed", "max_failed")

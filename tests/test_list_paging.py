@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from sqlalchemy import Connection, Engine, Table, delete, insert
 
+from tests.conftest import connect
 from tests.digits import install_digits
 from tests.furnished import NETS, SCHEDULE
 from tests.test_access import make_token
@@ -127,23 +128,25 @@ LISTS = {
 }
 
 
-@pytest.fixture
-def rows(api: httpx.Client, settings: Settings) -> Iterator[Engine]:
-    """The database of a service with the study `s`, its job 1 and the schedule `t`, whose id is 1."""
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Engine]]:
+    """A client and the database of a service with the study `s`, its job 1 and the schedule `t`, whose id is 1."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("lists") / "data", parallel=2)
     install_digits(settings.datasets_dir)
-    api.post("/v1/studies", json={**NETS, "name": "s"}).raise_for_status()
-    api.post("/v1/schedules", json={**SCHEDULE, "name": "t"}).raise_for_status()
-    engine = open_database(settings.database_url)
-    # Once there was a token, the list of tokens is not shown without one.
-    api.headers["authorization"] = f"Bearer {make_token(engine, 'operator')}"
-    yield engine
-    engine.dispose()
+    with connect(settings) as api:
+        api.post("/v1/studies", json={**NETS, "name": "s"}).raise_for_status()
+        api.post("/v1/schedules", json={**SCHEDULE, "name": "t"}).raise_for_status()
+        engine = open_database(settings.database_url)
+        # Once there was a token, the list of tokens is not shown without one.
+        api.headers["authorization"] = f"Bearer {make_token(engine, 'operator')}"
+        yield api, engine
+        engine.dispose()
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_rows_that_stay_are_seen_once_and_in_order(api: httpx.Client, rows: Engine, name: str) -> None:
+def test_rows_that_stay_are_seen_once_and_in_order(service: tuple[httpx.Client, Engine], name: str) -> None:
     """Over REST, with rows of the same time, whatever is inserted and deleted between the pages."""
-    listed = LISTS[name]
+    listed, (api, rows) = LISTS[name], service
 
     def add(connection: Connection, number: int, second: int) -> None:
         for table, row in listed.make(number, f"2026-01-01T00:00:0{second}.000000Z").items():
@@ -164,7 +167,7 @@ def test_rows_that_stay_are_seen_once_and_in_order(api: httpx.Client, rows: Engi
             cursor = {"cursor": page["next_cursor"]}
         raise AssertionError("the walk does not end")
 
-    @drawing(max_examples=12, deadline=None, derandomize=True, database=None)
+    @drawing(max_examples=8, deadline=None, derandomize=True, database=None)
     @given(WALKS)
     def check(drawn: tuple[list[int], int, list[list[tuple[str, int, int]]]]) -> None:
         first, limit, changes = drawn

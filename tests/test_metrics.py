@@ -56,10 +56,10 @@ def test_requests_are_counted_by_route(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("panel", json.loads(BOARD.read_text())["panels"], ids=lambda panel: str(panel["title"]))
-def test_the_board_asks_for_metrics_that_are_there(panel: dict[str, object], api: httpx.Client) -> None:
+def test_the_board_asks_for_metrics_that_are_there(panel: dict[str, object], shared: httpx.Client) -> None:
     """Every name in a panel's query is one that the service tells, or will as soon as there is something to tell."""
-    api.get("/v1/studies")
-    told = {re.sub(r"_(total|bucket|sum|count)$", "", key[0]) for key in samples(api)}
+    shared.get("/v1/studies")
+    told = {re.sub(r"_(total|bucket|sum|count)$", "", key[0]) for key in samples(shared)}
     told |= {"tuner_attempts", "tuner_runner_silent_seconds"}  # once there is an attempt, or a runner
     asked = {name for target in panel["targets"] for name in re.findall(r"tuner_\w+", target["expr"])}  # type: ignore[attr-defined]
     assert asked

@@ -52,13 +52,15 @@ def test_a_new_database_is_what_the_tables_say(engine: Engine) -> None:
             assert set(never_reused.scalars()) == declared
 
 
+@pytest.mark.usefixtures("no_tables")
 @pytest.mark.parametrize("revision", EARLIER)
 def test_an_earlier_database_is_upgraded(revision: str, database_url: str) -> None:
     """Rows written under an earlier schema are there after the upgrade, and the schema is today's; no study searches what there
     was not when it was posted."""
     engine = open_database(database_url)
     for known in EARLIER[::-1][: EARLIER[::-1].index(revision) + 1]:
-        migrate(engine, known)
+        if known in ROWS or known == revision:
+            migrate(engine, known)
         with writing(engine) as connection:
             for statement in ROWS.get(known, []):
                 connection.execute(text(statement))

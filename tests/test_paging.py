@@ -52,7 +52,7 @@ def in_order(values: dict[int, float | None], sort: Sort) -> list[int]:
 def test_trials_that_stay_are_seen_once_and_in_order(engine: Engine, sort: Sort) -> None:
     """In each order, with ties, without values and with infinite ones, whatever is inserted and deleted between the pages."""
 
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=12, deadline=None, derandomize=True, database=None)
     @given(WALKS)
     def check(walk: tuple[list[float | None], int, list[list[tuple[str, float | None, int]]]]) -> None:
         first, limit, changes = walk

@@ -1,6 +1,5 @@
 """Whole jobs: the real app, the real runner, real workers, real digits, a real SQLite file."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 import optuna
 import pytest
 
-from tests.conftest import connect, running, wait_until
+from tests.conftest import Terminal, connect, running, wait_until
 from tests.receiver import receiving
 from tests.searching import LONG, SMALL, Service, open_service
-from tuner.cli import main
 from tuner.data import catalogue
 from tuner.settings import Settings
 from tuner.store.database import open_database
@@ -46,9 +44,7 @@ def test_a_search_ends_with_exactly_its_trials(service: Service) -> None:
     storage.engine.dispose()
 
 
-def test_the_end_of_a_study_is_told_by_webhook(
-    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_of_a_study_is_told_by_webhook(service: Service, terminal: Terminal) -> None:
     """The message of its job's end names state, reason and best; the service shows it and sends it again."""
     with receiving() as receiver:
         status = service.finished("told", webhook=receiver.url, budget={"n_trials": 2})
@@ -63,11 +59,8 @@ def test_the_end_of_a_study_is_told_by_webhook(
         again = service.api.post(f"{path}/{message_id}/send-again")
         assert (again.status_code, again.json()["state"]) == (202, "pending")
         wait_until(lambda: len(receiver.messages()) == 2, "the webhook again", 60)
-    monkeypatch.setenv("TUNER_DATA_DIR", str(service.settings.data_dir))
-    monkeypatch.setattr(sys, "argv", ["tuner", "study", "deliveries", "told"])
-    with pytest.raises(SystemExit):
-        main()
-    assert f"{message_id}  job.succeeded" in capsys.readouterr().out
+    told = terminal("study", "deliveries", "told", TUNER_DATA_DIR=str(service.settings.data_dir))
+    assert f"{message_id}  job.succeeded" in told.stdout
 
 
 def test_a_default_outside_the_space_runs_as_a_baseline(service: Service) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.serving import TUNER, Service, alive, environment, free_port, serving, small_nets, tuner, wait_for
+from tests.conftest import connect
+from tests.serving import TUNER, Service, alive, environment, serving, small_nets, tuner, wait_for
+from tuner.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -94,32 +96,30 @@ def test_replaces_what_was_killed_and_the_job_goes_on(role: str, service: Servic
     assert numbers == list(range(trials))
 
 
-def test_killed_or_terminated_it_leaves_no_process(tmp_path: Path) -> None:
+def test_killed_or_terminated_it_leaves_no_process(service: Service) -> None:
     """kill -9: all gone within 3 s, and a start at once, on the same port and folder, goes on with the job. SIGTERM: all
-    gone within 5 s, exit code 0, the job given back."""
-    port = free_port()
-    with serving(tmp_path / "data", port=port) as first:
-        first.post("/v1/studies", small_nets("long", 500))
-        wait_for(lambda: finished(first.get("/v1/studies/long")) >= 1, "a trial")
-        family = first.family()
-        assert len(family) >= 5  # the service, the API, the runner, its fork server, a worker
-        first.process.kill()
-        first.process.wait()
-        killed_at = time.monotonic()
-        with serving(tmp_path / "data", port=port) as second:
-            wait_for(
-                lambda: not alive(family), "the end of every process", seconds=max(0, killed_at + 3 - time.monotonic())
-            )
-            # The first one's API, as long as it lived, may have been what said "ready" on this port.
-            wait_for(lambda: second.get("/readyz"), "the second one's answer")
-            before = finished(second.get("/v1/studies/long"))
-            wait_for(lambda: finished(second.get("/v1/studies/long")) > before, "another trial")
-            family = second.family()
-            second.process.terminate()
-            assert second.process.wait(timeout=30) == 0
-            wait_for(lambda: not alive(family), "the end of every process", seconds=0.5)
-    shown = tuner("study", "show", "long", data_dir=tmp_path / "data")
-    assert "queued" in shown.stdout
+    gone within 5 s, exit code 0, the job given back. It ends the service of the tests before it."""
+    service.post("/v1/studies", small_nets("long", 500))
+    wait_for(lambda: finished(service.get("/v1/studies/long")) >= 1, "a trial")
+    family = service.family()
+    assert len(family) >= 5  # the service, the API, the runner, its fork server, a worker
+    service.process.kill()
+    service.process.wait()
+    killed_at = time.monotonic()
+    with serving(service.data_dir, port=int(service.url.rpartition(":")[2])) as second:
+        wait_for(
+            lambda: not alive(family), "the end of every process", seconds=max(0, killed_at + 3 - time.monotonic())
+        )
+        # The first one's API, as long as it lived, may have been what said "ready" on this port.
+        wait_for(lambda: second.get("/readyz"), "the second one's answer")
+        before = finished(second.get("/v1/studies/long"))
+        wait_for(lambda: finished(second.get("/v1/studies/long")) > before, "another trial")
+        family = second.family()
+        second.process.terminate()
+        assert second.process.wait(timeout=30) == 0
+        wait_for(lambda: not alive(family), "the end of every process", seconds=0.5)
+    with connect(Settings(data_dir=service.data_dir)) as api:
+        assert api.get("/v1/studies/long").json()["state"] == "queued"
 
 
 def test_the_quickstart_runs_through_rest_and_ctrl_c_ends_it(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """Tokens where people make them: at the terminal, on an empty folder, beside a service that runs, and at a service's address."""
 
 import re
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from api.keyring import COOKIE
+from tests.conftest import Terminal
 from tests.serving import Service, serving, tuner, wait_for
-from tuner.cli import main
 from tuner.client import Client, Refused
 from tuner.settings import Settings
 
@@ -86,16 +85,11 @@ def test_refusals_name_the_rule(
     code: int,
     said: str,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    terminal: Terminal,
 ) -> None:
     """As those of the other commands do; standard output stays empty, for scripts that take the token from there."""
     settings.data_dir.mkdir()
     (settings.data_dir / "tuner.db").touch()
-    monkeypatch.setenv("TUNER_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr(sys, "argv", ["tuner", "token", *arguments.split()])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    told = capsys.readouterr()
-    assert (ended.value.code, told.out) == (code, "")
-    assert said in told.err
+    told = terminal("token", *arguments.split(), TUNER_DATA_DIR=str(settings.data_dir))
+    assert (told.returncode, told.stdout) == (code, "")
+    assert said in told.stderr
