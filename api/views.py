@@ -194,7 +194,10 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
     by_accuracy = sorted(done, key=lambda name: (-mean_accuracy(done[name]), done[name][0].parameters))
     ranked = [*(name for name in standings if name in done), *(name for name in by_accuracy if name not in standings)]
     epochs = curves.count_records(connection, "run", [runs_of[0].id for runs_of in done.values()])
-    judged = {(run.contender, run.seed): run for run in runs.load_runs(connection, study.id, job_id, "verdict")}
+    judged = [run for runs_of in done.values() for run in runs_of] + runs.load_runs(
+        connection, study.id, job_id, "verdict"
+    )
+    kept = {(run.contender, run.seed): run.best_epoch for run in judged}
     items = []
     for rank, name in enumerate(ranked[:k], start=1):
         model, run, net = models.get(name), done[name][0], delivered.get(name)
@@ -211,7 +214,7 @@ def best_of_promotion(connection: Connection, study: Study, k: int, max_paramete
             seed_value=run.validation_accuracy if net is None else net.validation_accuracy,
             epochs=epochs.get(run.id),
             train_images=None if net is None else net.train_images,
-            kept_epoch=(run if net is None else judged.get((name, net.seed), run)).best_epoch,
+            kept_epoch=kept.get((name, run.seed if net is None else net.seed)),
             model=model.id if model is not None else None,
             test_accuracy=model.metrics.test_accuracy if model is not None else None,
         )

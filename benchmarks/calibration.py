@@ -224,7 +224,7 @@ def nets(replicates: int, _generator: np.random.Generator) -> None:
     data = prepare(images[at.train], labels[at.train], images[at.validation], labels[at.validation])
 
     def right(point: Hyperparameters, seed: int) -> Correct:
-        net = train(point, data, classes=10, epochs=5, seed=seed, decay=True).net
+        net = train(point, data, classes=10, epochs=5, seed=seed, decay=True, last=True).net
         answers = StoredNet.from_bytes(to_bytes(net), point.activation).predict(images[at.validation])
         return np.asarray(answers.argmax(axis=1) == labels[at.validation])
 

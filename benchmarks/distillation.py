@@ -63,7 +63,7 @@ def _compare(folder: Path, pool: ProcessPoolExecutor, arguments: argparse.Namesp
     def task(seed: int, times: float = 1, bootstrap: int | None = None, teacher: Teacher | None = None) -> Task:
         data = DataSlice(dataset.folder, (0, count), (count, len(labels)), bootstrap)
         epochs = round(times * arguments.epochs)
-        return Task("", point, data, epochs, seed, decay=True, teacher=teacher, keep_weights=True)
+        return Task("", point, data, epochs, seed, decay=True, last=True, teacher=teacher, keep_weights=True)
 
     def train(what: str, tasks: Sequence[Task]) -> list[bytes]:
         trained = list(pool.map(_run, tasks))

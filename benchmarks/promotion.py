@@ -80,7 +80,7 @@ def studied(engine: Engine, dataset: Dataset, name: str) -> Studied | None:
     seeds = sorted({run.seed for run in fresh if run.contender == verdict.race.winner})
     count = verdict.delivered.train_images or part_sizes(dataset.train_count)[0]
     data = DataSlice(dataset.folder, (0, count), (count, dataset.train_count))
-    task = Task("", point, data, promotion.epochs, 0, decay=True, keep_weights=True)
+    task = Task("", point, data, promotion.epochs, 0, decay=True, last=True, keep_weights=True)
     tasks = tuple(replace(task, key=f"{name}/{seed}", seed=seed) for seed in seeds)
     return Studied(name, verdict, best.number, point, tasks)
 

@@ -109,6 +109,7 @@ def test_the_best_come_in_four_formats(api: httpx.Client, model: str) -> None:
     assert {name for name, row in rows.items() if row["model"]} == {first["contender"], "default"}
     for row in rows.values():
         assert row["train_images"] == (3480 if row["model"] else None)
+        assert row["kept_epoch"] == row["epochs"]
         if row["model"]:
             assert kept[row["model"]]["validation_accuracy"] == row["seed_value"]
             assert kept[row["model"]]["validation_images"] == 120

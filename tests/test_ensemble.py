@@ -303,6 +303,7 @@ def test_a_student_is_trained_as_long_as_there_is_time(house: House) -> None:
         assert found.told.members_trained == members
         assert [(built.kind, built.epochs) for built in found.built] == [("bag", 2), *students]
         assert ("no time or no end for a student" in found.told.words) == (not students)
+        assert ("trained for 2 epochs only" in found.told.words) == bool(students)
 
 
 def test_after_the_opening_no_net_joins_the_list(house: House) -> None:

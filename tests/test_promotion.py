@@ -13,6 +13,8 @@ from sqlalchemy import update
 from tests.conftest import connect, wait_until
 from tests.digits import TEST_IMAGES
 from tests.house import House, open_house
+from tests.test_training import OVERSHOOTING
+from tuner.executors.protocol import DataSlice
 from tuner.runner.coordinator import coordinate
 from tuner.specs.hyperparameters import Hyperparameters
 from tuner.specs.search_space import SearchSpace
@@ -21,7 +23,7 @@ from tuner.stages.finalists import train_finalists
 from tuner.stages.job import RunningJob
 from tuner.stages.progress import Ahead, Meter, searching
 from tuner.stages.promotion import promote
-from tuner.stages.retraining import stage_seeds
+from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
 from tuner.stages.rung import Candidate, Extent, climb, dear_last
 from tuner.stages.search import search
 from tuner.stages.verdict import judge
@@ -30,7 +32,7 @@ from tuner.store.database import reading, writing
 from tuner.store.jobs import JobState
 from tuner.store.ledger import Opener
 from tuner.store.model_files import read_weights
-from tuner.store.runs import RunState, end_run, start_run
+from tuner.store.runs import Run, RunState, end_run, start_run
 
 
 @pytest.fixture(scope="module")
@@ -143,26 +145,42 @@ def test_who_has_begun_to_race_stays_as_it_is(house: House) -> None:
     assert told.hyperparameters == raced
 
 
+def leave_running(house: House, run: Run) -> None:
+    """As a time limit leaves it."""
+    with writing(house.engine) as connection:
+        row = update(tables.runs).where(tables.runs.c.id == run.id)
+        connection.execute(row.values(state=RunState.RUNNING, weights=None))
+
+
 @pytest.mark.parametrize(
     ("name", "seeds", "fresh", "cut"),
-    [("opened", 2, True, False), ("opened-with-one-cut", 1, True, True), ("opened-in-a-hurry", 1, False, False)],
+    [
+        ("opened", 2, True, ""),
+        ("opened-with-one-cut", 1, True, "verdict"),
+        ("opened-in-a-hurry", 1, False, ""),
+        ("opened-without-the-best", 1, False, "race"),
+    ],
 )
-def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, fresh: bool, cut: bool, house: House) -> None:
+def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, fresh: bool, cut: str, house: House) -> None:
     """A job that is killed between the opening of the test set and its reading, and could afford more when it goes on, comes to
     its verdict on the list that was opened: of two fresh seeds, of one where the time limit has cut a second one's net, or of the
-    race's one where time was too short for any."""
+    race's one where time was too short for any, also where it has cut the net that would have won."""
     job = house.post(name, max_seeds=3, max_cost=0.001)
     search(job)
     assert job.promotion is not None
     promoted = promote(job, job.promotion)
-    if cut:
+    if cut == "verdict":
         _, default = train_finalists(job, job.promotion, promoted).finalists
-        with writing(house.engine) as connection:
-            of_it = tables.runs.c.id == default.nets[1].run.id
-            connection.execute(update(tables.runs).where(of_it).values(state=RunState.RUNNING, weights=None))
+        leave_running(house, default.nets[1].run)
+    if cut == "race":
+        leave_running(house, promoted.raced.runs[promoted.raced.winner.name][0])
     if seeds == 1:
         budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
         job.spec = job.spec.model_copy(update={"budget": budget})
+    if cut == "race":
+        without = promote(job, job.promotion)
+        assert without.raced.winner != promoted.raced.winner
+        promoted = without
     finals = train_finalists(job, job.promotion, promoted)
     assert (finals.fresh, len(finals.winner.nets)) == (fresh, seeds)
     hashes = [net.sha256 for finalist in finals.finalists for net in finalist.nets]
@@ -199,6 +217,18 @@ def test_a_verdict_stands(house: House) -> None:
     assert house.row(again).stop_reason == "n_trials"
     assert house.verdict(again) == verdict
     assert {run.weights for run in house.trained(again, "promotion")} == {None}
+
+
+def test_a_retrained_net_is_the_one_of_its_last_epoch(house: House) -> None:
+    """Of one that gets worse, too; its accuracy is that of the last epoch."""
+    job = house.post("worse")
+    data = DataSlice(job.dataset.folder, (0, 300), (3500, 3600))
+    plan = Plan("rung", data, epochs=12, decay=False, keep_weights=False, seeds=(1,))
+    [run] = retrain(job, plan, [Contender("worse", OVERSHOOTING)])
+    with reading(house.engine) as connection:
+        accuracies = [record.validation_accuracy for record in curves.load_records(connection, "run", run.id)]
+    assert accuracies[-1] < max(accuracies), "the example must get worse for the claim to be tested"
+    assert (run.best_epoch, run.validation_accuracy) == (12, accuracies[-1])
 
 
 def test_the_time_left_is_at_most_what_the_limit_leaves(house: House) -> None:

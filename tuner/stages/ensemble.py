@@ -139,6 +139,8 @@ class _Assembling:
         mine = [[one] for one in self._students if begun[one.name]]
         for students in mine or [*([one] for one in self._students), []]:
             taught = [seconds * self._cost(one) for one in students if not ended[one.name]]
+            if mine and left.seconds is not None:  # it goes on in any case, and has some of its epochs behind it
+                taught = [min(one, left.seconds) for one in taught]
             for count in range(len(self._seeds), fewest - 1, -1):
                 if left.in_time([*taught, *[seconds] * (count - ended[self._members.name])]):
                     return [*students, self._of(count)]
@@ -247,4 +249,6 @@ class _Assembling:
             )
         if self._spec.student and student is None:
             words.append("there was no time or no end for a student")
+        if student is not None and student.epochs < round(PATIENCE[0] * self._promotion.epochs):
+            words.append(f"for want of time the student was trained for {student.epochs} epochs only")
         return "; ".join(words)

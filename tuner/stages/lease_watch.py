@@ -6,15 +6,15 @@ Whoever holds a lease raises its counter; a lease whose counter this watch has i
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
-LOOKED_AWAY = 5.0
-"""Seconds between two looks from which on all leases begin anew: a machine that slept, or a database that was away, has kept the
-others from being heard, too."""
+LOOKED_AWAY = 2.0
+"""Seconds that count at most between two looks: a machine that slept, or a database that was away, has kept the others from being
+heard, too."""
 
 
 @dataclass(frozen=True)
 class _Seen:
     counter: Hashable
-    since: float
+    silent: float = 0.0
 
 
 class LeaseWatch:
@@ -27,9 +27,10 @@ class LeaseWatch:
 
     def ended(self, counters: Mapping[int, Hashable], now: float) -> list[int]:
         """Whose counter stands still since `seconds`; `counters` has that of each open lease at the monotonic time `now`."""
-        before = self._seen if now - self._looked_at < LOOKED_AWAY else {}
+        before, watched = self._seen, min(now - self._looked_at, LOOKED_AWAY)
         self._seen, self._looked_at = {}, now
         for holder, counter in counters.items():
             known = before.get(holder)
-            self._seen[holder] = known if known is not None and known.counter == counter else _Seen(counter, now)
-        return [holder for holder, seen in self._seen.items() if now - seen.since >= self._seconds]
+            still = known is not None and known.counter == counter
+            self._seen[holder] = _Seen(counter, known.silent + watched if known and still else 0.0)
+        return [holder for holder, seen in self._seen.items() if seen.silent >= self._seconds]

@@ -17,7 +17,7 @@ from tuner.stages.job import RunningJob
 from tuner.stages.leased_job import JobFailed
 from tuner.stages.line_up import LineUp
 from tuner.stages.progress import Ahead, Meter, ahead
-from tuner.stages.retraining import Contender, Plan, retrain, stage_seeds
+from tuner.stages.retraining import Contender, Plan, ended_alone, retrain, stage_seeds
 from tuner.statistics.race import ERROR, MARGIN, Race, Right
 from tuner.store import voided
 from tuner.store.runs import Run, RunState
@@ -164,6 +164,8 @@ class _Racing:
         show = self._meter.measure("promotion", epochs, self._job.train_count, later)
         plan = replace(self._plan, seeds=(seed,), seeds_before=self._seeds.index(seed))
         names = {contender.name for contender in contenders}
+        if self._job.has_opened_test():
+            contenders = [ended_alone(self._job, "promotion", replace(c, seeds=(seed,))) for c in contenders]
         stage = retrain(self._job, plan, contenders, show)
         return [run for run in stage if run.seed == seed and run.contender in names]
 

@@ -190,6 +190,7 @@ def _card(config: ModelConfig, metrics: ModelMetrics) -> str:
         tested = f"* sealed test set, read once: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})\n"
     holds = "each layer's weight and bias, and the mean and deviation that normalise raw pixels (0 to 255)"
     layers = f"`weights.safetensors` holds {holds}."
+    chosen = " (it was chosen by it, so it flatters)" if config.members else ""
     on = f" on {metrics.validation_images:,} images" if metrics.validation_images is not None else ""
     images = f" on {config.train_images:,} images" if config.train_images is not None else ""
     what, how = (
@@ -204,7 +205,7 @@ def _card(config: ModelConfig, metrics: ModelMetrics) -> str:
 
 {what} of {config.parameters:,} parameters for {config.classes} classes of {config.dataset} images, {shape} pixels.
 
-* validation accuracy: {metrics.validation_accuracy:.4f}{on} (it was chosen by it, so it flatters)
+* validation accuracy: {metrics.validation_accuracy:.4f}{on}{chosen}
 {tested}* {how}
 
 | hyperparameter | value |

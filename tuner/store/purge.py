@@ -143,7 +143,8 @@ def _remove_files(engine: Engine, study_id: int, models_dir: Path) -> None:
     with reading(engine) as connection:
         model_ids = connection.execute(select(models.c.id).filter_by(study_id=study_id)).scalars().all()
         run_ids = connection.execute(select(runs.c.id).filter_by(study_id=study_id)).scalars().all()
-    for folder in (*model_ids, *(f"run-{run_id}" for run_id in run_ids)):
+        job_ids = connection.execute(select(jobs.c.id).filter_by(study_id=study_id)).scalars().all()
+    for folder in (*model_ids, *(f"run-{run_id}" for run_id in run_ids), *(f"teacher-{job_id}" for job_id in job_ids)):
         remove_weights(models_dir / folder)
     for run_id in run_ids:
         remove_checkpoint(models_dir, run_id)

@@ -24,8 +24,8 @@ Stage = Literal["baseline", "optimism", "rung", "local_search", "promotion", "en
 @dataclass(frozen=True)
 class Run:
     """`contender` is `default`, or `trial-<number>` of the search; in a challenge `champion` or `challenger`; in an ensemble
-    `member-<winner>`, whose seed draws its bootstrap sample too, or `student-<start of its teachers' SHA-256>`. `weights` names
-    the run's folder among the models."""
+    `member-<winner>`, whose seed draws its bootstrap sample too, or `student-<start of its teachers' SHA-256>-<epochs>`.
+    `weights` names the run's folder among the models."""
 
     id: int
     stage: Stage
