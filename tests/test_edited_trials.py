@@ -290,7 +290,8 @@ def test_trials_of_an_outside_objective_are_edited_too(settings: Settings) -> No
         service.tell("a", number, value=9.0)
         assert service.status("a")["best"]["number"] == number
         assert service.http.post(f"{POST}/a/trials/{number}/void").json()["void"] is True
-        assert service.status("a")["best"]["number"] != number
+        best = service.status("a")["best"]  # there is none yet where it was the first to be taken
+        assert best is None or best["number"] != number
         while service.status("a")["state"] == "running":
             for trial in service.suggest("a", count=4):
                 service.tell("a", trial["number"], value=0.25)
