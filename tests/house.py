@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 
 from tests.digits import install_digits
 from tuner.data.catalogue import describe
@@ -17,7 +17,7 @@ from tuner.specs.job import PromoteWork, read_work
 from tuner.specs.study import StudySpec
 from tuner.specs.verdict import Verdict
 from tuner.stages.job import RunningJob
-from tuner.store import further_jobs, jobs, ledger, runs, studies, verdicts
+from tuner.store import further_jobs, jobs, ledger, runs, studies, tables, verdicts
 from tuner.store.database import migrate, open_database, reading, writing
 from tuner.store.jobs import Job
 from tuner.store.ledger import Opening
@@ -90,6 +90,15 @@ class House:
 
     def claim(self) -> RunningJob:
         return claim_job(self.engine, self.executor, self.datasets, self.settings.models_dir)
+
+    def change(self, job: RunningJob, part: str, **values: Any) -> None:
+        """Of the study's spec, in its row: a job that works reads it again and again."""
+        mine = tables.studies.c.study_id == job.study_id
+        with writing(self.engine) as connection:
+            spec = connection.execute(select(tables.studies.c.spec).where(mine)).scalar_one()
+            changed = StudySpec.model_validate({**spec, part: {**spec[part], **values}})
+            connection.execute(update(tables.studies).where(mine).values(spec=changed.model_dump(mode="json")))
+        job.spec = changed
 
     def verdict(self, job: RunningJob) -> Verdict:
         with reading(self.engine) as connection:

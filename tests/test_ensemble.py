@@ -257,8 +257,7 @@ def test_an_interrupted_ensemble_comes_to_the_same_end(name: str, begun: int, ho
 
 def set_limit(house: House, job: RunningJob, seconds_left: float, of_a_net: float = 10.0) -> None:
     """Of the job's time, where a fresh net of the verdict has taken `of_a_net`."""
-    budget = job.spec.budget.model_copy(update={"timeout_seconds": job.elapsed_seconds + seconds_left})
-    job.spec = job.spec.model_copy(update={"budget": budget})
+    house.change(job, "budget", timeout_seconds=job.elapsed_seconds + seconds_left)
     with writing(house.engine) as connection:
         mine = (tables.runs.c.job_id == job.lease.job_id) & (tables.runs.c.stage == "verdict")
         connection.execute(update(tables.runs).where(mine).values(seconds=of_a_net))

@@ -175,8 +175,7 @@ def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, fresh: b
     if cut == "race":
         leave_running(house, promoted.raced.runs[promoted.raced.winner.name][0])
     if seeds == 1:
-        budget = job.spec.budget.model_copy(update={"timeout_seconds": 1e-9})
-        job.spec = job.spec.model_copy(update={"budget": budget})
+        house.change(job, "budget", timeout_seconds=1e-9)
     if cut == "race":
         without = promote(job, job.promotion)
         assert without.raced.winner != promoted.raced.winner
@@ -189,9 +188,8 @@ def test_after_the_opening_no_net_joins_its_list(name: str, seeds: int, fresh: b
         ledger.record_opening(connection, opener, hashes)
         jobs.give_back(connection, job.lease)
     again = house.claim()
-    assert again.spec.promotion is not None
-    unbounded = again.spec.promotion.model_copy(update={"max_cost": None})
-    again.spec = again.spec.model_copy(update={"promotion": unbounded})
+    house.change(again, "budget", timeout_seconds=None)
+    house.change(again, "promotion", max_cost=None)
     coordinate(again)
     assert (house.row(again).state, house.row(again).stop_reason) == (JobState.SUCCEEDED, "n_trials")
     verdict = house.verdict(again)
