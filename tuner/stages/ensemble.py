@@ -37,9 +37,9 @@ CHUNK = 5000
 
 @dataclass(frozen=True)
 class Built:
-    """A model that stands on the verdict's frozen list beside the winner's and the default's nets."""
+    """A model that is kept."""
 
-    kind: Literal["bag", "student"]
+    kind: Literal["single", "default", "bag", "student"]
     weights: bytes
     net: AnyNet
     hyperparameters: Hyperparameters
@@ -53,6 +53,21 @@ class Built:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.weights).hexdigest()
+
+
+def built_of(job: RunningJob, kind: Literal["single", "default", "student"], run: Run, epochs: int) -> Built:
+    """The net of a run of so many epochs that has reached its end."""
+    return Built(
+        kind=kind,
+        weights=job.weights(run),
+        net=job.net(run),
+        hyperparameters=run.hyperparameters,
+        parameters=run.parameters,
+        validation_accuracy=run.validation_accuracy or 0.0,
+        seed=run.seed,
+        epochs=epochs,
+        best_epoch=run.best_epoch or 0,
+    )
 
 
 @dataclass(frozen=True)
@@ -116,7 +131,12 @@ class _Assembling:
         bag, greedy = self._bag(members)
         epochs = {contender.name: contender.epochs for contender in self._students}
         student = next(
-            (self._as_student(run, epochs[run.contender] or 0) for run in trained if run.contender in epochs), None
+            (
+                built_of(self._job, "student", run, epochs[run.contender] or 0)
+                for run in trained
+                if run.contender in epochs
+            ),
+            None,
         )
         told = Ensemble(
             members_wanted=self._spec.members,
@@ -209,19 +229,6 @@ class _Assembling:
                 )
                 for run, count in zip(nets, votes, strict=True)
             ),
-        )
-
-    def _as_student(self, run: Run, epochs: int) -> Built:
-        return Built(
-            kind="student",
-            weights=self._job.weights(run),
-            net=self._job.net(run),
-            hyperparameters=run.hyperparameters,
-            parameters=run.parameters,
-            validation_accuracy=run.validation_accuracy or 0.0,
-            seed=run.seed,
-            epochs=epochs,
-            best_epoch=run.best_epoch or 0,
         )
 
     def _ask(self, net: AnyNet, images: NDArray[Any]) -> NDArray[np.float32]:

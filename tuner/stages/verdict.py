@@ -10,11 +10,10 @@ from sqlalchemy import Connection
 
 from tuner.data.sealed import open_test_set
 from tuner.errors import TestSetSealed
-from tuner.specs.hyperparameters import Hyperparameters
-from tuner.specs.verdict import BagMember, Delivered, Ensemble, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
+from tuner.specs.verdict import Delivered, Ensemble, ForcedOpening, Gain, OpeningTold, StageCost, Verdict
 from tuner.stages import race
 from tuner.stages.allowance import costs
-from tuner.stages.ensemble import Assembled, Built
+from tuner.stages.ensemble import Assembled, Built, built_of
 from tuner.stages.finalists import Finalist, Finals
 from tuner.stages.gain import CONFIDENCE, untold, weigh, wilson
 from tuner.stages.job import RunningJob
@@ -71,7 +70,9 @@ def judge(job: RunningJob, promoted: Promoted, finals: Finals, assembled: Assemb
     models = [_keep(job, one, final.epochs, told) for one, told in zip(final.finalists, metrics, strict=True)]
     verdict = _verdict(job, promoted, final, reading, models)
     if assembled is not None:
-        models += [_keep_built(job, one, _built_metrics(job, one, reading, k)) for k, one in enumerate(final.built)]
+        models += [
+            _write(job, one.kind, one, _built_metrics(job, one, reading, k)) for k, one in enumerate(final.built)
+        ]
         verdict = verdict.model_copy(update={"ensemble": _ensemble(assembled.told, final, reading)})
 
     def finish(connection: Connection) -> None:
@@ -230,59 +231,19 @@ def _opening(reading: _Reading) -> OpeningTold:
 
 def _keep(job: RunningJob, finalist: Finalist, epochs: int, metrics: ModelMetrics) -> Model:
     """Write the delivered net's folder, the same one again after a restart; answers its row."""
-    net = finalist.nets[finalist.delivered]
-    run = net.run
-    kept = _Kept(
-        kind=finalist.kind,
-        contender=run.contender,
-        hyperparameters=run.hyperparameters,
-        parameters=run.parameters,
-        sha256=net.sha256,
-        seed=run.seed,
-        epochs=epochs,
-        best_epoch=run.best_epoch or 0,
-    )
-    return _write(job, kept, job.weights(run), metrics)
+    run = finalist.nets[finalist.delivered].run
+    return _write(job, run.contender, built_of(job, finalist.kind, run, epochs), metrics)
 
 
-def _keep_built(job: RunningJob, built: Built, metrics: ModelMetrics) -> Model:
-    """The same for a model of the ensemble."""
-    kept = _Kept(
-        kind=built.kind,
-        contender=built.kind,
-        hyperparameters=built.hyperparameters,
-        parameters=built.parameters,
-        sha256=built.sha256,
-        seed=built.seed,
-        epochs=built.epochs,
-        best_epoch=built.best_epoch,
-        members=built.members,
-    )
-    return _write(job, kept, built.weights, metrics)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    kind: str
-    contender: str
-    hyperparameters: Hyperparameters
-    parameters: int
-    sha256: str
-    seed: int
-    epochs: int
-    best_epoch: int
-    members: tuple[BagMember, ...] = ()
-
-
-def _write(job: RunningJob, kept: _Kept, weights: bytes, metrics: ModelMetrics) -> Model:
+def _write(job: RunningJob, contender: str, kept: Built, metrics: ModelMetrics) -> Model:
     dataset = job.dataset
     model = Model(
-        id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {kept.contender}".encode()).hexdigest()[:16],
+        id=hashlib.sha256(f"{job.created_at} {job.lease.job_id} {contender}".encode()).hexdigest()[:16],
         study_id=job.study_id,
         job_id=job.lease.job_id,
         study=job.name,
         kind=kept.kind,
-        contender=kept.contender,
+        contender=contender,
         hyperparameters=kept.hyperparameters,
         parameters=kept.parameters,
         metrics=metrics,
@@ -305,5 +266,5 @@ def _write(job: RunningJob, kept: _Kept, weights: bytes, metrics: ModelMetrics) 
         best_epoch=kept.best_epoch,
         members=kept.members,
     )
-    job.outlast(lambda: write_model(job.models_dir / model.id, weights, config, metrics))
+    job.outlast(lambda: write_model(job.models_dir / model.id, kept.weights, config, metrics))
     return model
